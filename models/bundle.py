@@ -1,0 +1,80 @@
+"""Model bundles: one directory of arrays and JSON, sealed by a manifest with the sha256 of each file. Never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ReelflowError
+
+FORMAT_VERSION = 1
+MANIFEST = "bundle.json"
+
+
+class BundleError(ReelflowError):
+    """A bundle that is missing, damaged, or of another kind or format than expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A sealed bundle: where it lies, what it holds, and the digest that identifies its content."""
+
+    path: Path
+    kind: str
+    digest: str
+    properties: Mapping[str, Any]
+
+
+def seal(path: Path, *, kind: str, properties: Mapping[str, Any]) -> Bundle:
+    """Write the manifest of a finished directory.
+
+    Args:
+        path: directory that already holds every file of the bundle.
+        kind: what it is, for example ``"wals"``.
+        properties: JSON-able facts: as_of, input digests, parameters, metrics, code version. No clock times: the same
+            inputs must give the same bytes.
+
+    Returns:
+        The bundle; its digest covers the files' contents, the kind and the properties.
+    """
+    files = {
+        file.relative_to(path).as_posix(): sha256(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and file.name != MANIFEST
+    }
+    content = {"format_version": FORMAT_VERSION, "kind": kind, "properties": dict(properties), "files": files}
+    text = json.dumps(content, indent=1, sort_keys=True)
+    (path / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return Bundle(path, kind, hashlib.sha256(text.encode()).hexdigest(), content["properties"])
+
+
+def open_bundle(path: Path, *, kind: str) -> Bundle:
+    """Read a bundle's manifest and verify every file against it.
+
+    Raises:
+        BundleError: no manifest, another kind or format version, a file missing or changed.
+    """
+    manifest = path / MANIFEST
+    if not manifest.exists():
+        raise BundleError(f"bundle {path}: found no {MANIFEST}; expected a sealed {kind} bundle; run its training stage again")
+    text = manifest.read_text(encoding="utf-8")
+    content = json.loads(text)
+    if content.get("format_version") != FORMAT_VERSION or content.get("kind") != kind:
+        found = f"{content.get('kind')} in format {content.get('format_version')}"
+        raise BundleError(f"bundle {path}: found {found}, expected {kind} in format {FORMAT_VERSION}; train it again")
+    for name, expected in content["files"].items():
+        file = path / name
+        found = sha256(file) if file.exists() else "nothing"
+        if found != expected:
+            raise BundleError(f"bundle {path}: file {name} has sha256 {found}, expected {expected}; it is damaged: train it again")
+    return Bundle(path, kind, hashlib.sha256(text.rstrip("\n").encode()).hexdigest(), content["properties"])
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

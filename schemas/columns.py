@@ -1,0 +1,87 @@
+"""Every column name, once. Jobs refer to these constants, never to string literals."""
+
+# identities
+EVENT_ID = "event_id"
+USER_ID = "user_id"
+VIDEO_ID = "video_id"
+CREATOR_ID = "creator_id"
+REQUEST_ID = "request_id"
+
+# interactions
+INTERACTION_TYPE = "interaction_type"
+OCCURRED_AT = "occurred_at"
+WATCH_SECONDS = "watch_seconds"
+QUERY = "query"
+COMMENT = "comment"
+LATITUDE = "latitude"
+LONGITUDE = "longitude"
+DEVICE = "device"
+POSITION = "position"
+
+# videos
+TITLE = "title"
+TAGS = "tags"
+LANGUAGE = "language"
+DURATION_SECONDS = "duration_seconds"
+LIKE_COUNT = "like_count"
+VIEW_COUNT = "view_count"
+UPLOADED_AT = "uploaded_at"
+BLOCKED_COUNTRIES = "blocked_countries"
+MISINFORMATION_SCORE = "misinformation_score"
+CLICKBAIT_SCORE = "clickbait_score"
+SPONSORED_BOOST = "sponsored_boost"
+REMOVED = "removed"
+
+# users
+USERNAME = "username"
+AGE = "age"
+GENDER = "gender"
+CITY = "city"
+COUNTRY = "country"
+TIME_ZONE = "time_zone"
+REGISTERED_AT = "registered_at"
+
+# snapshots and partitions
+SNAPSHOT_DATE = "snapshot_date"
+DT = "dt"
+HR = "hr"
+
+# rejected rows
+SOURCE = "source"
+FILE = "file"
+REASON = "reason"
+DETAIL = "detail"
+RECORD = "record"
+
+# examples
+EXPOSURE = "exposure"
+KNOWN_AT = "known_at"
+CLICKED = "clicked"
+WATCH_FRACTION = "watch_fraction"
+COMPLETED = "completed"
+LIKED = "liked"
+SHARED = "shared"
+DISLIKED = "disliked"
+MISSED = "missed"
+LABEL = "label"
+SAMPLE_RATE = "sample_rate"
+WEIGHT = "weight"
+
+# features
+AGE_BUCKET = "age_bucket"
+WATCHED = "watched"
+INTERACTION_COUNT = "interaction_count"
+IMPRESSIONS = "impressions"
+VIEWS = "views"
+LIKES = "likes"
+RELEVANT = "relevant"
+POPULARITY = "popularity"
+
+# recommendations
+RANK = "rank"
+SCORE = "score"
+SOURCES = "sources"
+MODEL_VERSION = "model_version"
+AS_OF = "as_of"
+EXPIRES_AT = "expires_at"
+SEGMENT = "segment"

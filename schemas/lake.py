@@ -1,0 +1,180 @@
+"""The tables between stages, in the order in which data flows through them."""
+
+from __future__ import annotations
+
+from schemas import columns as col
+from schemas._table import Field, Table
+from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, RejectReason
+
+_HOURLY = (col.DT, col.HR)
+EXPOSURES = ("impression", "organic")
+
+INTERACTIONS = Table(
+    name="interactions",
+    doc="Clean events, one row an `event_id`, in order of time. Comments and coordinates stay behind in the raw logs.",
+    partitioned_by=_HOURLY,
+    key=(col.EVENT_ID,),
+    fields=tuple(field for field in RAW_INTERACTIONS.fields if field.name not in (col.COMMENT, col.LATITUDE, col.LONGITUDE)),
+)
+
+REJECTED = Table(
+    name="rejected",
+    doc="Every raw row that was refused, with its reason: interactions by the hour of their directory.",
+    partitioned_by=_HOURLY,
+    fields=(
+        Field(name=col.SOURCE, type="string", doc="Raw source the row came from."),
+        Field(name=col.FILE, type="string", doc="File below the raw folder."),
+        Field(name=col.REASON, type="string", allowed=tuple(reason.value for reason in RejectReason), doc="Why."),
+        Field(name=col.DETAIL, type="string", doc="Which column or value."),
+        Field(name=col.RECORD, type="string", nullable=True, doc="The row as it was read."),
+    ),
+)
+
+REJECTED_SNAPSHOTS = Table(
+    name="rejected_snapshots",
+    doc="Refused rows of the video and user snapshots that a day's tables were made from.",
+    fields=REJECTED.fields,
+)
+
+_SNAPSHOT_DATE = Field(name=col.SNAPSHOT_DATE, type="string", doc="Date of the snapshot that the row comes from.")
+
+VIDEOS = Table(
+    name="videos",
+    doc="The catalogue as known at the end of the partition's day: per video the newest snapshot.",
+    key=(col.VIDEO_ID,),
+    fields=(*RAW_VIDEOS.fields, _SNAPSHOT_DATE),
+)
+
+USERS = Table(
+    name="users",
+    doc="The accounts as known at the end of the partition's day: per user the newest snapshot.",
+    key=(col.USER_ID,),
+    fields=(*(field for field in RAW_USERS.fields if field.name != col.USERNAME), _SNAPSHOT_DATE),
+)
+
+EXAMPLES = Table(
+    name="examples",
+    doc=(
+        "Labelled impressions, negatives down-sampled. An impression belongs to the hour in which its label became known: "
+        "the end of its label window. So a partition never waits for a later one, and never changes."
+    ),
+    partitioned_by=_HOURLY,
+    key=(col.EVENT_ID,),
+    fields=(
+        Field(name=col.EVENT_ID, type="string", doc="The impression, or the first organic action."),
+        Field(name=col.USER_ID, type="int64", doc="Who saw it."),
+        Field(name=col.VIDEO_ID, type="int64", doc="What was shown."),
+        Field(name=col.EXPOSURE, type="string", allowed=EXPOSURES, doc="`impression`, or `organic`: acted on without having been shown."),
+        Field(name=col.OCCURRED_AT, type="timestamp", doc="When it was shown; features may use nothing at or after it (L4)."),
+        Field(name=col.KNOWN_AT, type="timestamp", doc="When the label was complete: `occurred_at` plus the label window."),
+        Field(name=col.DEVICE, type="string", nullable=True, doc="Device class."),
+        Field(name=col.POSITION, type="int32", nullable=True, doc="Position on the page."),
+        Field(name=col.CLICKED, type="bool", doc="A click or a watch followed within the label window."),
+        Field(name=col.WATCH_SECONDS, type="float64", minimum=0.0, doc="Longest watch that began within the window; 0 for none."),
+        Field(
+            name=col.WATCH_FRACTION, type="float64", nullable=True, minimum=0.0,
+            doc="`watch_seconds` over the video's duration, at most 1; null where the duration is not known.",
+        ),
+        Field(name=col.COMPLETED, type="bool", doc="Watched to at least 95 %."),
+        Field(name=col.LIKED, type="bool", doc="Liked within the window."),
+        Field(name=col.SHARED, type="bool", doc="Shared or saved within the window."),
+        Field(name=col.DISLIKED, type="bool", doc="Disliked within the window."),
+        Field(name=col.MISSED, type="bool", doc="Nothing followed: a missed recommendation (L2)."),
+        Field(name=col.LABEL, type="int32", minimum=0, maximum=1, doc="1 = relevant (L1): liked or watched at least half, and not disliked."),
+        Field(name=col.SAMPLE_RATE, type="float64", minimum=0, maximum=1, doc="Probability with which a row of its label was kept."),
+        Field(name=col.WEIGHT, type="float64", minimum=1, doc="1 / `sample_rate`: restores calibration."),
+    ),
+)  # fmt: skip
+
+_COUNTS = (
+    Field(name=col.IMPRESSIONS, type="float64", minimum=0, doc="Times shown."),
+    Field(name=col.VIEWS, type="float64", minimum=0, doc="Times clicked or watched."),
+    Field(name=col.LIKES, type="float64", minimum=0, doc="Times liked."),
+    Field(name=col.RELEVANT, type="float64", minimum=0, doc="Examples with label 1."),
+)
+
+VIDEO_COUNTS = Table(
+    name="video_counts",
+    doc=(
+        "What happened to each video on the partition's day, by the time at which it became known. "
+        "Counters as of any midnight are sums over earlier partitions, for training and for inference alike."
+    ),
+    key=(col.VIDEO_ID,),
+    fields=(Field(name=col.VIDEO_ID, type="int64", doc="The video."), *_COUNTS),
+)
+
+VIDEO_COUNTERS = (
+    *_COUNTS,
+    Field(name=col.POPULARITY, type="float64", minimum=0, doc="`relevant`, each day halved every `popularity_half_life_days`."),
+)
+
+USER_FEATURES = Table(
+    name="user_features",
+    doc="Every known user at the end of the partition's day (`as_of`): attributes, and what they already watched.",
+    key=(col.USER_ID,),
+    fields=(
+        Field(name=col.USER_ID, type="int64", doc="The user."),
+        Field(name=col.AGE_BUCKET, type="string", nullable=True, doc="`0-17`, `18-24`, `25-34`, `35-44`, `45-54`, `55+`."),
+        Field(name=col.GENDER, type="string", nullable=True, doc="As given."),
+        Field(name=col.LANGUAGE, type="string", nullable=True, doc="ISO 639-1."),
+        Field(name=col.COUNTRY, type="string", nullable=True, doc="ISO 3166-1 alpha-2."),
+        Field(name=col.CITY, type="string", nullable=True, doc="As given."),
+        Field(name=col.DEVICE, type="string", nullable=True, doc="Device of the newest event."),
+        Field(name=col.INTERACTION_COUNT, type="int64", minimum=0, doc="Events other than impressions within the look-back."),
+        Field(name=col.WATCHED, type="list<int64>", doc="Videos clicked, watched, liked or disliked within the look-back, ascending."),
+    ),
+)  # fmt: skip
+
+VIDEO_FEATURES = Table(
+    name="video_features",
+    doc="Every video of the catalogue at the end of the partition's day (`as_of`).",
+    key=(col.VIDEO_ID,),
+    fields=(
+        Field(name=col.VIDEO_ID, type="int64", doc="The video."),
+        Field(name=col.CREATOR_ID, type="int64", nullable=True, doc="Who uploaded it."),
+        Field(name=col.LANGUAGE, type="string", nullable=True, doc="ISO 639-1."),
+        Field(name=col.DURATION_SECONDS, type="float64", minimum=0, doc="Length; 0 when it is not known."),
+        Field(name=col.UPLOADED_AT, type="timestamp", doc="Upload time; age is computed against an example's own time."),
+        *VIDEO_COUNTERS,
+        Field(name=col.BLOCKED_COUNTRIES, type="list<string>", doc="Countries where it must not be shown."),
+        Field(name=col.REMOVED, type="bool", doc="True when it must not be shown at all."),
+    ),
+)  # fmt: skip
+
+RECOMMENDATIONS = Table(
+    name="recommendations",
+    doc="The top k videos of every user, as the model of that day ranks them.",
+    key=(col.USER_ID, col.RANK),
+    fields=(
+        Field(name=col.USER_ID, type="int64", doc="The user."),
+        Field(name=col.RANK, type="int32", minimum=1, doc="From 1."),
+        Field(name=col.VIDEO_ID, type="int64", doc="The video."),
+        Field(name=col.SCORE, type="float64", doc="Ensemble score; comparable within one user's list only."),
+        Field(name=col.SOURCES, type="string", doc="Generators that proposed it with their rank: `retrieval:3|wals:17`."),
+        Field(name=col.REASON, type="string", doc="Why it is here, for a person."),
+    ),
+)
+
+FALLBACK_RECOMMENDATIONS = Table(
+    name="fallback_recommendations",
+    doc="Lists for users who have no row, per segment; segment `all` always exists.",
+    key=(col.SEGMENT, col.RANK),
+    fields=(
+        Field(name=col.SEGMENT, type="string", doc="`all`, or a country such as `country=DE`."),
+        *(field for field in RECOMMENDATIONS.fields if field.name != col.USER_ID),
+    ),
+)
+
+TABLES: tuple[Table, ...] = (
+    INTERACTIONS,
+    REJECTED,
+    REJECTED_SNAPSHOTS,
+    VIDEOS,
+    USERS,
+    EXAMPLES,
+    VIDEO_COUNTS,
+    USER_FEATURES,
+    VIDEO_FEATURES,
+    RECOMMENDATIONS,
+    FALLBACK_RECOMMENDATIONS,
+)
