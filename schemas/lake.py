@@ -14,7 +14,13 @@ INTERACTIONS = Table(
     doc="Clean events, one row an `event_id`, in order of time. Comments and coordinates stay behind in the raw logs.",
     partitioned_by=_HOURLY,
     key=(col.EVENT_ID,),
-    fields=tuple(field for field in RAW_INTERACTIONS.fields if field.name not in (col.COMMENT, col.LATITUDE, col.LONGITUDE)),
+    fields=(
+        *(field for field in RAW_INTERACTIONS.fields if field.name not in (col.COMMENT, col.LATITUDE, col.LONGITUDE)),
+        Field(
+            name=col.DURATION_SECONDS, type="float64", nullable=True, minimum=0.0,
+            doc="Length of the video in its first snapshot, so that a label never changes; 0 when not known, null for a search.",
+        ),
+    ),
 )
 
 REJECTED = Table(

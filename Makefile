@@ -1,0 +1,56 @@
+# reelflow: `make help` lists what there is. Each target does its own set-up.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+AIRFLOW_BIN := .venv-airflow/bin
+CODE := conf schemas models jobs serving dags scripts benchmarks tests
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench docs lock clean
+
+help: ## List the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+set-up: ## Install both environments (every command does it by itself)
+	@$(PYTHON) scripts/set_up.py
+
+set-up-reelflow:
+	@$(PYTHON) scripts/set_up.py java reelflow
+
+run: set-up ## Logs to recommendations, by Airflow [RAW=DIR AS_OF=ISO WORKSPACE=DIR LOOKBACK_DAYS=N FORCE=1]
+	@$(BIN)/python scripts/run.py --raw "$(RAW)" --as-of "$(AS_OF)" --workspace "$(WORKSPACE)" \
+		--lookback-days "$(LOOKBACK_DAYS)" --force "$(FORCE)"
+
+up: set-up ## Airflow with its UI at http://127.0.0.1:8080 [WORKSPACE=DIR PORT=N]
+	@$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(if $(PORT),PORT="$(PORT)") $(BIN)/python scripts/up.py
+
+test: set-up ## All tests [PYTEST_ARGS=...]
+	$(AIRFLOW_BIN)/python -m pytest tests/dags --confcutdir=tests/dags $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/dags $(PYTEST_ARGS)
+
+test-quick: set-up-reelflow ## Tests without Spark, Airflow and slow ones
+	$(BIN)/python -m pytest tests --ignore=tests/dags -m "not spark and not slow and not airflow" $(PYTEST_ARGS)
+
+lint: set-up-reelflow ## Formatting, style, types, layers
+	$(BIN)/ruff format --check $(wildcard $(CODE))
+	$(BIN)/ruff check $(wildcard $(CODE))
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: set-up-reelflow ## Put the code into the form that lint expects
+	$(BIN)/ruff format $(wildcard $(CODE))
+	$(BIN)/ruff check --fix $(wildcard $(CODE))
+
+bench: set-up-reelflow ## Measure; prints a table and JSON
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+docs: set-up ## Write docs/DAGS.md from the DAGs
+	@$(AIRFLOW_BIN)/python scripts/generate_dags_page.py
+
+lock: ## Resolve requirements/*.in anew and write the locks
+	$(PYTHON) scripts/lock.py reelflow
+	$(PYTHON) scripts/lock.py airflow
+
+clean: ## Remove caches and both environments; workspaces (var*) stay
+	rm -rf .venv .venv-airflow build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './var*' -prune -exec rm -rf {} +

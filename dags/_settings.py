@@ -1,0 +1,77 @@
+"""Where the code and the workspace lie, and the few settings that wiring needs; read without importing reelflow's packages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PASSED_ON = ("REELFLOW_HOME", "REELFLOW_ENV", "REELFLOW_CONF")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the DAGs know of their surroundings."""
+
+    repository: Path
+    """The source tree; stages run there."""
+    venv: Path
+    """The virtual environment of the stages (not Airflow's)."""
+    home: Path
+    """The workspace."""
+    runs: Path
+    """Where stages leave reports and the verdict."""
+    driver_memory: str
+    """Heap of a Spark driver."""
+    retries: int
+    """How often a failed stage is tried again."""
+
+    def environment(self) -> dict[str, str]:
+        """Variables that every stage gets. ``PATH`` is a template: the worker's own, not the DAG processor's."""
+        python = str(self.venv / "bin" / "python")
+        return {
+            "PATH": "{{ path_of_stages() }}",
+            "PYTHONPATH": str(self.repository),
+            "PYTHONUNBUFFERED": "1",
+            "PYSPARK_PYTHON": python,
+            "PYSPARK_DRIVER_PYTHON": python,
+            **{name: os.environ[name] for name in PASSED_ON if os.environ.get(name)},
+            "REELFLOW_HOME": str(self.home),
+        }
+
+    def path_of_stages(self) -> str:
+        """The ``PATH`` of this process with the stages' environment in front, so that its ``spark-submit`` is found first."""
+        return f"{self.venv / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment and from ``conf/``, as ``conf.resolved`` does."""
+    repository = Path(os.environ.get("REELFLOW_REPOSITORY") or Path(__file__).resolve().parent.parent)
+    home = Path(os.environ.get("REELFLOW_HOME") or repository / "var").expanduser().resolve()
+    merged: dict[str, Any] = {}
+    layers = [repository / "conf" / "base.yaml", repository / "conf" / f"{os.environ.get('REELFLOW_ENV', 'local')}.yaml"]
+    if own := os.environ.get("REELFLOW_CONF"):
+        layers.append(Path(own))
+    for path in layers:
+        _merge(merged, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    return Settings(
+        repository=repository,
+        venv=Path(os.environ.get("REELFLOW_VENV") or repository / ".venv"),
+        home=home,
+        runs=home / Path(merged["paths"]["runs"]).expanduser(),
+        driver_memory=str(merged["spark"]["driver_memory"]),
+        retries=int(os.environ.get("REELFLOW_RETRIES") or 2),
+    )
+
+
+def _merge(base: dict[str, Any], overlay: Mapping[str, Any]) -> None:
+    """Lay ``overlay`` over ``base`` in place; the stages' own loader checks the keys."""
+    for key, value in overlay.items():
+        if isinstance(base.get(key), dict) and isinstance(value, Mapping):
+            _merge(base[key], value)
+        else:
+            base[key] = value

@@ -1,0 +1,182 @@
+"""What every stage shares: its command line, its one-line report, its error messages, its memory and time."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from conf import ConfigError, Section, load
+from conf.paths import Paths, paths
+from jobs._tables import Lake
+from jobs._window import DAY, Window, compact, iso, last_day, midnight, parse_time
+from schemas.errors import ReelflowError
+
+
+class WindowConfig(Section):
+    """Section ``window``."""
+
+    lookback_days: int
+    """Days before ``as_of`` that training reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a stage did: counts of what it read and wrote, and anything worth a sentence."""
+
+    read: Mapping[str, int] = field(default_factory=dict)
+    wrote: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    up_to_date: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """The report as a part of one line."""
+        parts = []
+        if self.up_to_date:
+            parts.append("up to date")
+        if self.read:
+            parts.append("read " + ", ".join(f"{count:,} {name}" for name, count in self.read.items()))
+        if self.wrote:
+            parts.append("wrote " + ", ".join(f"{count:,} {name}" for name, count in self.wrote.items()))
+        return "; ".join([*parts, *self.notes])
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stage is given.
+
+    ``window`` is all that it may read, ``requested`` the part that this run is for: the last day before ``as_of``, or all of
+    an explicit window.
+    """
+
+    stage: str
+    window: Window
+    requested: Window
+    lake: Lake
+    paths: Paths
+    force: bool = False
+
+    @property
+    def as_of(self) -> datetime:
+        """The end of the window: nothing at or after it may be read."""
+        return self.window.end
+
+    @property
+    def last_day(self) -> date:
+        """The day whose daily partitions this run writes."""
+        return last_day(self.as_of)
+
+    def run_days(self) -> list[date]:
+        """The days that this run is for."""
+        return list(self.requested.days())
+
+    @property
+    def run_folder(self) -> Path:
+        """Where the reports of this ``as_of`` lie."""
+        return self.paths.runs / compact(self.as_of)
+
+    def say(self, message: str) -> None:
+        """Print a progress line."""
+        print(f"reelflow | {self.stage} | {message}", flush=True)
+
+
+def main(stage: str, run: Callable[[Context], Report], doc: str | None, argv: Sequence[str] | None = None) -> None:
+    """Run a stage from the command line and exit.
+
+    Exit status 0 on success, 2 for an error that its user can mend (one line on standard error), 1 with a traceback for
+    a defect.
+    """
+    context = None
+    try:
+        context = _context(stage, doc, argv)
+        started = time.monotonic()
+        report = run(context)
+        _record(context, report, time.monotonic() - started)
+    except (ReelflowError, ConfigError) as error:
+        print(f"reelflow | {stage} | error: {error}", file=sys.stderr, flush=True)
+        if context is not None:
+            context.run_folder.mkdir(parents=True, exist_ok=True)
+            (context.run_folder / f"{stage}.error").write_text(f"{error}\n", encoding="utf-8")
+        sys.exit(2)
+
+
+def lookback(as_of: datetime) -> Window:
+    """The window that training as of ``as_of`` reads."""
+    return Window(as_of - load("window", WindowConfig).lookback_days * DAY, as_of)
+
+
+def _context(stage: str, doc: str | None, argv: Sequence[str] | None) -> Context:
+    parser = argparse.ArgumentParser(prog=f"python -m jobs.{stage}", description=(doc or "").split("\n\n")[0])
+    parser.add_argument("--as-of", metavar="ISO", help="end of the window; it starts window.lookback_days earlier")
+    parser.add_argument("--start", metavar="ISO", help="start of the window, with --end")
+    parser.add_argument("--end", metavar="ISO", help="end of the window, exclusive")
+    parser.add_argument("--force", action="store_true", help="redo what is up to date")
+    given = parser.parse_args(argv)
+    if given.as_of and not (given.start or given.end):
+        as_of = parse_time(given.as_of)
+        window, requested = lookback(as_of), Window(midnight(last_day(as_of)), as_of)
+    elif given.start and given.end and not given.as_of:
+        window = requested = Window(parse_time(given.start), parse_time(given.end))
+    else:
+        raise ReelflowError("window: expected --as-of ISO, or --start ISO with --end ISO")
+    where = paths()
+    return Context(stage=stage, window=window, requested=requested, lake=Lake(where.lake), paths=where, force=given.force)
+
+
+def _record(context: Context, report: Report, seconds: float) -> None:
+    """Print the stage's line and keep it for the summary."""
+    peak = peak_memory_mb()
+    print(f"reelflow | {context.stage} | {report.line()}; {seconds:.1f} s, peak {peak:,.0f} MB", flush=True)
+    context.run_folder.mkdir(parents=True, exist_ok=True)
+    (context.run_folder / f"{context.stage}.error").unlink(missing_ok=True)
+    entry = {
+        "stage": context.stage,
+        "start": iso(context.window.start),
+        "as_of": iso(context.as_of),
+        "seconds": round(seconds, 2),
+        "process_seconds": round(_process_age_seconds(), 2),
+        "peak_memory_mb": round(peak),
+        **asdict(report),
+    }
+    target = context.run_folder / f"{context.stage}.json"
+    if report.up_to_date and target.exists():  # keep what the stage said when it worked
+        previous = json.loads(target.read_text(encoding="utf-8"))
+        entry = {**previous, "seconds": entry["seconds"], "process_seconds": entry["process_seconds"], "up_to_date": True}
+    target.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process, of its largest finished child, and of the JVM it talks to, in MB."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return (own + children + _jvm_peak_kb()) / 1024
+
+
+def _jvm_peak_kb() -> int:
+    """Peak resident memory of the running Spark JVM in kB, 0 when there is none."""
+    session = sys.modules.get("jobs._session")
+    pid = session.jvm_pid() if session else None
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8") if pid else ""
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+
+
+def _process_age_seconds() -> float:
+    """Seconds since this process started, interpreter and imports included."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19])
+        uptime = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+    except (OSError, IndexError, ValueError):
+        return time.process_time()
+    return uptime - ticks / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,42 @@
+"""Replace a directory by another in one system call."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from schemas.errors import ReelflowError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+def swap(staged: Path, live: Path) -> None:
+    """Put ``staged`` in the place of ``live`` so that at no instant there is neither; the old content is removed.
+
+    Raises:
+        ReelflowError: the file system cannot exchange directories.
+    """
+    live.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(staged, live)  # noqa: PTH104 - pathlib's rename hides the error number
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _exchange(staged, live)
+        shutil.rmtree(staged)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Exchange two directories atomically (Linux ``renameat2(2)``)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    result = libc.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    if result != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise ReelflowError(
+            f"directory {second}: this file system cannot exchange directories ({reason}); put the workspace on a local Linux "
+            "file system such as ext4 or xfs"
+        )

@@ -1,0 +1,270 @@
+"""Partitions of the lake: where they lie, what their manifests say, and how one replaces another.
+
+A partition is a plain directory ``lake/<table>/dt=YYYY-MM-DD[/hr=HH]`` of Parquet files beside a ``_manifest.json``. It is
+written in ``lake/_staging``, checked against its schema, and then exchanged with the live directory in one system call
+(``renameat2`` with ``RENAME_EXCHANGE``), so a reader finds the old or the new one and a crash leaves one of them. File
+names carry their content's digest: a reader that listed the old partition fails loudly instead of mixing the two. See
+``docs/adr/0003-table-commits.md``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jobs._swap import swap
+from jobs._window import Window, midnight
+from models.bundle import sha256
+from schemas import Table
+from schemas.errors import ReelflowError
+
+MANIFEST = "_manifest.json"
+_STAGING = "_staging"
+
+
+class TableError(ReelflowError):
+    """A partition that is missing, damaged, or does not fit its schema."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Partition:
+    """One day, or one hour of a day, of a table."""
+
+    dt: date
+    hr: int | None = None
+
+    @classmethod
+    def hour(cls, moment: datetime) -> Partition:
+        """The hourly partition that holds ``moment``."""
+        return cls(moment.date(), moment.hour)
+
+    @property
+    def path(self) -> str:
+        """The partition's directory below its table."""
+        return f"dt={self.dt.isoformat()}" + ("" if self.hr is None else f"/hr={self.hr:02d}")
+
+    @property
+    def start(self) -> datetime:
+        """The first instant of the partition."""
+        return midnight(self.dt).replace(hour=self.hr or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What determines a partition's content: inputs by digest, the code, and the parameters. Equal recipes, equal bytes."""
+
+    inputs: Mapping[str, str]
+    code_version: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``_manifest.json`` says of a partition. Holds no clock time, so that equal partitions are equal byte by byte."""
+
+    table: str
+    schema_version: int
+    partition: str
+    rows: int
+    digest: str
+    files: Sequence[Mapping[str, Any]]
+    inputs: Mapping[str, str]
+    code_version: str
+    parameters: Mapping[str, Any]
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Lake:
+    """The tables between stages, below one root directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, table: Table, partition: Partition) -> Path:
+        """Where the live partition lies."""
+        return self.root / table.name / partition.path
+
+    def manifest(self, table: Table, partition: Partition) -> Manifest | None:
+        """The live partition's manifest, or None when there is no such partition."""
+        try:
+            content = json.loads((self.path(table, partition) / MANIFEST).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Manifest(**content)
+
+    def is_current(self, table: Table, partition: Partition, recipe: Recipe) -> bool:
+        """Whether the live partition was made by exactly this recipe, and its files are all there."""
+        found = self.manifest(table, partition)
+        if found is None or found.schema_version != table.version:
+            return False
+        made_by = Recipe(found.inputs, found.code_version, found.parameters)
+        if _canonical(asdict(made_by)) != _canonical(asdict(recipe)):
+            return False
+        folder = self.path(table, partition)
+        return all((folder / file["name"]).exists() for file in found.files)
+
+    def partitions(self, table: Table, window: Window) -> list[Partition]:
+        """The live partitions that start within the window, in order."""
+        hourly = "hr" in table.partitioned_by
+        wanted = [Partition.hour(h) for h in window.hours()] if hourly else [Partition(day) for day in window.days()]
+        return [partition for partition in wanted if (self.path(table, partition) / MANIFEST).exists()]
+
+    def digest(self, table: Table, partitions: Iterable[Partition]) -> str:
+        """One digest of the content of several partitions; partitions that do not exist count as absent."""
+        summary = {p.path: found.digest for p in partitions if (found := self.manifest(table, p)) is not None}
+        return hashlib.sha256(_canonical(summary).encode()).hexdigest()
+
+    def files(self, table: Table, partitions: Iterable[Partition]) -> list[Path]:
+        """The Parquet files of the given partitions."""
+        found = []
+        for partition in partitions:
+            manifest = self.manifest(table, partition)
+            if manifest is None:
+                raise TableError(f"table {table.name}: no partition {partition.path}; run the stage that writes it first")
+            found += [self.path(table, partition) / file["name"] for file in manifest.files]
+        return found
+
+    def read(self, table: Table, partitions: Iterable[Partition], columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of the given partitions as one Arrow table, in partition order, in the schema's column order."""
+        names = list(columns or table.columns)
+        schema = pa.schema([table.field(name).arrow for name in names])
+        parts = [pq.read_table(file, columns=names, partitioning=None).cast(schema) for file in self.files(table, partitions)]
+        return pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
+
+    def staging(self, table: Table) -> Path:
+        """A fresh directory for files that are not live yet; what dead processes of this host left there is removed."""
+        folder = self.root / _STAGING
+        folder.mkdir(parents=True, exist_ok=True)
+        for orphan in folder.glob(f"{socket.gethostname()}.*"):
+            if not Path(f"/proc/{orphan.name.split('.')[-2]}").exists():
+                shutil.rmtree(orphan, ignore_errors=True)
+        fresh = folder / f"{socket.gethostname()}.{os.getpid()}.{table.name}"
+        if fresh.exists():
+            shutil.rmtree(fresh)
+        return fresh
+
+    def commit(
+        self, table: Table, partition: Partition, staged: Path, recipe: Recipe, counts: Mapping[str, int] | None = None
+    ) -> Manifest:
+        """Check the Parquet files in ``staged``, give them their final names, and make them the live partition.
+
+        Args:
+            table: the schema that the files must obey.
+            partition: which partition they become; with no files it becomes an empty one.
+            staged: directory that holds the files; it is consumed.
+            recipe: what they were made from.
+            counts: further counts for the manifest, such as rows read and rejected.
+
+        Raises:
+            TableError: the files do not fit the schema; every difference is named and nothing becomes live.
+        """
+        staged.mkdir(parents=True, exist_ok=True)
+        written = sorted(staged.glob("*.parquet"))
+        problems = [problem for file in written for problem in check_file(table, file)]
+        if problems:
+            raise TableError(f"table {table.name}, {partition.path}: {'; '.join(problems)}; the live partition is unchanged")
+        files = []
+        for number, file in enumerate(written):
+            rows = pq.read_metadata(file).num_rows
+            if rows == 0 and len(written) > 1:
+                file.unlink()
+                continue
+            digest = sha256(file)
+            name = f"part-{number:05d}-{digest[:16]}.parquet"
+            file.rename(staged / name)
+            files.append({"name": name, "rows": rows, "bytes": (staged / name).stat().st_size, "sha256": digest})
+        for leftover in staged.iterdir():
+            if leftover.suffix != ".parquet":
+                leftover.unlink()
+        manifest = Manifest(
+            table=table.name,
+            schema_version=table.version,
+            partition=partition.path,
+            rows=sum(int(file["rows"]) for file in files),
+            digest=hashlib.sha256(_canonical([file["sha256"] for file in files]).encode()).hexdigest(),
+            files=files,
+            inputs=dict(recipe.inputs),
+            code_version=recipe.code_version,
+            parameters=dict(recipe.parameters),
+            counts=dict(counts or {}),
+        )
+        text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
+        (staged / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        swap(staged, self.path(table, partition))
+        return manifest
+
+    def write(
+        self, table: Table, partition: Partition, rows: pa.Table, recipe: Recipe, counts: Mapping[str, int] | None = None
+    ) -> Manifest:
+        """Write one partition from an Arrow table whose rows are already in their final order."""
+        staged = self.staging(table)
+        staged.mkdir(parents=True)
+        differences = table.compare(rows.schema)
+        if differences:
+            raise TableError(f"table {table.name}, {partition.path}: {'; '.join(differences)}; the live partition is unchanged")
+        pq.write_table(rows.select(table.columns).cast(table.arrow), staged / "part.parquet", compression="zstd")
+        return self.commit(table, partition, staged, recipe, counts)
+
+
+def check_file(table: Table, file: Path) -> list[str]:
+    """Every way in which a Parquet file breaks its schema: columns, types, nulls and ranges, read from the footer alone.
+
+    Column statistics tell null counts and extremes without reading a row. For enumerated columns the extremes must be
+    allowed values.
+    """
+    metadata = pq.read_metadata(file)
+    schema = pq.read_schema(file)
+    problems = table.compare(schema)
+    indices = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    for column in table.fields:
+        if column.name not in indices:
+            continue
+        for group in range(metadata.num_row_groups):
+            statistics = metadata.row_group(group).column(indices[column.name]).statistics
+            if statistics is None:
+                continue
+            if not column.nullable and statistics.has_null_count and statistics.null_count:
+                problems.append(f"column {column.name}: {statistics.null_count} nulls, expected none")
+            if not statistics.has_min_max:
+                continue
+            if column.minimum is not None and statistics.min < column.minimum:
+                problems.append(f"column {column.name}: minimum {statistics.min}, expected at least {column.minimum}")
+            if column.maximum is not None and statistics.max > column.maximum:
+                problems.append(f"column {column.name}: maximum {statistics.max}, expected at most {column.maximum}")
+            strange = column.allowed is not None and {statistics.min, statistics.max} - set(column.allowed)
+            if strange:
+                problems.append(f"column {column.name}: found {sorted(strange)}, expected one of {column.allowed}")
+    return problems
+
+
+@cache
+def code_version(*modules: str) -> str:
+    """Digest of the source of the named modules and packages of this project: what a recipe calls its code.
+
+    Args:
+        modules: paths below the repository, for example ``"jobs/ingest.py"`` or ``"schemas"``.
+    """
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for module in modules:
+        path = root / module
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(root).as_posix().encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

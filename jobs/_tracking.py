@@ -1,0 +1,196 @@
+"""MLflow: runs, registered bundles and aliases. The only module that imports it.
+
+Each kind of bundle is a registered model, ``reelflow-<kind>``. ``candidate`` is the newest trained version, ``champion``
+the published one, ``previous`` the one published before it. An alias never moves to an older ``as_of``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf import Section, load
+from conf.paths import paths
+from jobs._window import parse_time
+from models.bundle import Bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+
+
+class TrackingConfig(Section):
+    """Section ``mlflow``."""
+
+    tracking_uri: str | None
+    """Where the tracking server or database is; null for a SQLite file below ``paths.mlflow``."""
+    experiment: str
+    """Name of the experiment that runs are logged to."""
+
+
+class Tracker:
+    """One experiment and its registered models."""
+
+    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+
+    @staticmethod
+    def open() -> Tracker:
+        """Connect to the configured tracking server or file, and make the experiment on first use."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        config = load("mlflow", TrackingConfig)
+        folder = paths().mlflow
+        folder.mkdir(parents=True, exist_ok=True)
+        uri = config.tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
+        with _one_at_a_time(folder):  # concurrent first uses would both create the schema
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            found = client.get_experiment_by_name(config.experiment)
+            if found is None:
+                local = None if config.tracking_uri else (folder / "artifacts").as_uri()
+                with suppress(MlflowException):
+                    client.create_experiment(config.experiment, artifact_location=local)
+                found = client.get_experiment_by_name(config.experiment)
+        assert found is not None
+        return Tracker(client, found.experiment_id)
+
+    def register(self, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]] = ()) -> str:
+        """Log a training run with its parameters, metrics and bundle, and register the bundle as the candidate.
+
+        A bundle that is registered already is only given its alias again.
+
+        Returns:
+            The version of the registered model.
+        """
+        name = self._name(bundle.kind)
+        version = self._find(name, bundle.digest) or self._log(name, bundle, metrics, history)
+        self._move(name, CANDIDATE, version)
+        return str(version.version)
+
+    def annotate(self, bundle: Bundle, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Add metrics and tags to the run and the version of a registered bundle."""
+        name = self._name(bundle.kind)
+        version = self._find(name, bundle.digest)
+        if version is None:
+            return
+        for key, value in metrics.items():
+            self._client.log_metric(str(version.run_id), _metric_name(key), value)
+        for key, value in tags.items():
+            self._client.set_model_version_tag(name, version.version, key, value)
+
+    def promote(self, bundle: Bundle) -> bool:
+        """Make a published bundle the champion, and the champion before it ``previous``.
+
+        Returns:
+            Whether it is the champion now: an older ``as_of`` than the champion's moves nothing.
+        """
+        name = self._name(bundle.kind)
+        version = self._find(name, bundle.digest)
+        if version is None:
+            return False
+        self._client.set_model_version_tag(name, version.version, "published", "true")
+        champion = self._alias(name, CHAMPION)
+        if champion is not None and champion.version == version.version:
+            return True
+        if champion is not None and _as_of(champion) > _as_of(version):
+            return False
+        if champion is not None and _as_of(champion) < _as_of(version):
+            self._client.set_registered_model_alias(name, PREVIOUS, champion.version)
+        self._client.set_registered_model_alias(name, CHAMPION, version.version)
+        return True
+
+    def incumbent(self, kind: str, before: datetime) -> datetime | None:
+        """The ``as_of`` of the newest published bundle that is older than ``before``, or None."""
+        versions = self._client.search_model_versions(f"name='{self._name(kind)}'", max_results=1000)
+        published = [_as_of(version) for version in versions if version.tags.get("published") == "true"]
+        return max((as_of for as_of in published if as_of < before), default=None)
+
+    def _log(
+        self, name: str, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]]
+    ) -> ModelVersion:
+        from mlflow.exceptions import MlflowException
+
+        as_of = str(bundle.properties["as_of"])
+        run = self._client.create_run(self._experiment_id, run_name=f"{bundle.kind} {as_of}", tags={"as_of": as_of})
+        run_id = run.info.run_id
+        recipe = bundle.properties["recipe"]
+        for key, value in _flat(recipe["parameters"]).items():
+            self._client.log_param(run_id, key, value)
+        for key, value in metrics.items():
+            self._client.log_metric(run_id, _metric_name(key), value)
+        for record in history:
+            step = int(record.get("epoch", 0))
+            for key, value in record.items():
+                if key != "epoch":
+                    self._client.log_metric(run_id, _metric_name(key), value, step=step)
+        self._client.log_artifacts(run_id, str(bundle.path), bundle.kind)
+        with suppress(MlflowException):
+            self._client.create_registered_model(name)
+        tags = {"as_of": as_of, "digest": bundle.digest, "code_version": str(recipe["code_version"])}
+        tags |= {f"input.{key}": str(value) for key, value in recipe["inputs"].items()}
+        source = f"{run.info.artifact_uri}/{bundle.kind}"
+        version = self._client.create_model_version(name, source, run_id, tags=tags)
+        self._client.set_terminated(run_id)
+        return version
+
+    def _move(self, name: str, alias: str, version: ModelVersion) -> None:
+        current = self._alias(name, alias)
+        if current is None or _as_of(current) <= _as_of(version):
+            self._client.set_registered_model_alias(name, alias, version.version)
+
+    def _alias(self, name: str, alias: str) -> ModelVersion | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_model_version_by_alias(name, alias)
+        except MlflowException:
+            return None
+
+    def _find(self, name: str, digest: str) -> ModelVersion | None:
+        found = self._client.search_model_versions(f"name='{name}' and tags.digest='{digest}'", max_results=1)
+        return found[0] if found else None
+
+    @staticmethod
+    def _name(kind: str) -> str:
+        return f"reelflow-{kind}"
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    import fcntl
+
+    with (folder / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _as_of(version: ModelVersion) -> datetime:
+    return parse_time(version.tags.get("as_of", "1970-01-01T00:00:00Z"))
+
+
+def _metric_name(name: str) -> str:
+    return name.replace("@", "_at_")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

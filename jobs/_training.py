@@ -1,0 +1,124 @@
+"""What the training stages and the gate read: examples with point-in-time counters, features, and the split by time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from conf import Section, load
+from jobs._stage import Context
+from jobs._tables import Partition
+from jobs._window import iso
+from models.popularity import counters_as_of
+from schemas import EXAMPLES, USER_FEATURES, VIDEO_COUNTERS, VIDEO_COUNTS, VIDEO_FEATURES
+from schemas import columns as col
+from schemas.errors import ReelflowError
+
+Mask = npt.NDArray[np.bool_]
+
+
+class SplitConfig(Section):
+    """Section ``split``: how examples are divided by time (L4)."""
+
+    validation_fraction: float = Field(gt=0, lt=0.5)
+    """Share of the examples, just before the test split, that early stopping looks at."""
+    test_fraction: float = Field(gt=0, lt=0.5)
+    """Share of the examples, the newest, that only the evaluation looks at."""
+
+
+class HalfLife(Section):
+    """Section ``features``, as far as training needs it."""
+
+    popularity_half_life_days: float
+    """After this many days a relevant action counts half."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """The look-back of one ``as_of``. An example that straddles a cut in time belongs to neither side."""
+
+    examples: pa.Table
+    """EXAMPLES in order of time, with the counters of each one's video as of the midnight before it."""
+    users: pa.Table
+    """USER_FEATURES."""
+    videos: pa.Table
+    """VIDEO_FEATURES."""
+    counts: pa.Table
+    """VIDEO_COUNTS of every day, with its ``dt``."""
+    train: Mask
+    validation: Mask
+    test: Mask
+    test_start: datetime
+    half_life_days: float
+
+
+def inputs(context: Context) -> dict[str, str]:
+    """Digests of everything that ``read`` reads.
+
+    Raises:
+        ReelflowError: a table has no partition for this window.
+    """
+    lake, today = context.lake, [Partition(context.last_day)]
+    for table in (USER_FEATURES, VIDEO_FEATURES):
+        if lake.manifest(table, today[0]) is None:
+            raise ReelflowError(f"table {table.name}: no partition {today[0].path}; run features --as-of {iso(context.as_of)} first")
+    return {
+        EXAMPLES.name: lake.digest(EXAMPLES, lake.partitions(EXAMPLES, context.window)),
+        VIDEO_COUNTS.name: lake.digest(VIDEO_COUNTS, lake.partitions(VIDEO_COUNTS, context.window)),
+        USER_FEATURES.name: lake.digest(USER_FEATURES, today),
+        VIDEO_FEATURES.name: lake.digest(VIDEO_FEATURES, today),
+    }
+
+
+def read(context: Context) -> TrainingSet:
+    """Read the look-back's examples with features, and split them by time.
+
+    Raises:
+        ReelflowError: there is no positive example to learn from.
+    """
+    lake, split = context.lake, load("split", SplitConfig)
+    half_life_days = load("features", HalfLife).popularity_half_life_days
+    examples = lake.read(EXAMPLES, lake.partitions(EXAMPLES, context.window))
+    examples = examples.sort_by([(col.OCCURRED_AT, "ascending"), (col.EVENT_ID, "ascending")])
+    if not pc.any(pc.equal(examples[col.LABEL], 1)).as_py():
+        raise ReelflowError(
+            f"examples: {examples.num_rows:,} in {iso(context.window.start)} to {iso(context.as_of)}, none of them relevant; "
+            "expected watched or liked videos to learn from; widen window.lookback_days or check the raw logs"
+        )
+    counts = _counts(context)
+    days = pc.cast(examples[col.OCCURRED_AT], pa.date32())
+    found = counters_as_of(counts, examples[col.VIDEO_ID].to_numpy(), days, half_life_days)
+    for field in VIDEO_COUNTERS:
+        examples = examples.append_column(field.name, pa.array(found[field.name]))
+    occurred = examples[col.OCCURRED_AT].cast(pa.int64()).to_numpy()
+    known = examples[col.KNOWN_AT].cast(pa.int64()).to_numpy()
+    last_train, last_validation = np.quantile(
+        occurred, [1 - split.validation_fraction - split.test_fraction, 1 - split.test_fraction], method="lower"
+    )
+    return TrainingSet(
+        examples=examples,
+        users=lake.read(USER_FEATURES, [Partition(context.last_day)]),
+        videos=lake.read(VIDEO_FEATURES, [Partition(context.last_day)]),
+        counts=counts,
+        train=known <= last_train,
+        validation=(occurred > last_train) & (known <= last_validation),
+        test=occurred > last_validation,
+        test_start=datetime.fromtimestamp(int(last_validation) / 1e6, UTC),
+        half_life_days=half_life_days,
+    )
+
+
+def _counts(context: Context) -> pa.Table:
+    partitions = [p for p in context.lake.partitions(VIDEO_COUNTS, context.window) if p.start >= context.window.start]
+    parts = [
+        rows.append_column(col.DT, pa.repeat(pa.scalar(partition.dt), rows.num_rows))
+        for partition in partitions
+        if (rows := context.lake.read(VIDEO_COUNTS, [partition])) is not None
+    ]
+    return pa.concat_tables(parts)

@@ -1,0 +1,53 @@
+"""What a Spark worker runs to recommend.
+
+A module of its own, because a function of the stage's main module would travel by value and lose its cache on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+import pyarrow as pa
+import torch
+
+from models.ann import VectorIndex
+from models.ensemble import Ensemble, load_catalogue
+from models.recommend import Catalogue, RecommendConfig, recommend_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a worker needs, as paths and plain values: small to ship, loaded once a process."""
+
+    wals: Path
+    towers: Path
+    catalogue: Path
+    index: Path
+    as_of: datetime
+    config_json: str
+
+
+def recommend_batches(model: Model, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Recommend for each batch of users; runs in a Spark worker."""
+    config = RecommendConfig.model_validate_json(model.config_json)
+    for batch in batches:
+        ensemble, catalogue, index = _loaded(model)
+        for start in range(0, batch.num_rows, config.users_per_batch):
+            users = pa.Table.from_batches([batch.slice(start, config.users_per_batch)])
+            encoded = ensemble.users(users, catalogue, model.as_of)
+            yield from recommend_batch(config, catalogue, encoded, index).table(catalogue, encoded).to_batches()
+
+
+@cache
+def _loaded(model: Model) -> tuple[Ensemble, Catalogue, VectorIndex]:
+    """The models in this worker process, whose one core they use with one thread."""
+    torch.set_num_threads(1)
+    return (
+        Ensemble.load(model.wals, model.towers),
+        load_catalogue(model.catalogue),
+        VectorIndex.read(model.index),
+    )

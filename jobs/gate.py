@@ -1,0 +1,169 @@
+"""Decide whether the new models may be deployed, and write the verdict.
+
+Reads the bundles ``wals`` and ``towers`` of this ``as_of`` and of the newest published one before it. Judges the final list
+of the holdout models on the test split against popularity (a floor), and correlates the final models' predictions with the
+incumbent's on pairs that neither has seen (differential test, G1). Writes ``verdict.json`` and exits normally either way:
+a refusal is a result, not an error.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from conf import load
+from jobs import _bundles, _stage, _training
+from jobs._stage import Context, Report
+from jobs._tables import code_version
+from jobs._tracking import Tracker
+from jobs._training import TrainingSet
+from jobs._window import iso
+from models import evaluation
+from models.bundle import Bundle
+from models.ensemble import Ensemble
+from models.gate import Correlation, GateConfig, Verdict, correlation, decide
+from models.recommend import RecommendConfig, score_matrix
+from schemas import columns as col
+from schemas.errors import ReelflowError
+
+FILE = "verdict.json"
+
+
+def run(context: Context) -> Report:
+    """Judge the candidates of this ``as_of``, unless the verdict on exactly these is there already."""
+    config, ranking = load("gate", GateConfig), load("recommend", RecommendConfig)
+    bundles = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS)}
+    tracker = Tracker.open()
+    incumbent = tracker.incumbent(_bundles.TOWERS, context.as_of)
+    basis = _basis(context, config, ranking, bundles, incumbent)
+    if not context.force and (found := _read(context.run_folder / FILE)) is not None and found.get("basis") == basis:
+        return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
+    data = _training.read(context)
+    figures = _holdout_figures(config, ranking, bundles, data)
+    compared = _compare(context, config, ranking, bundles, incumbent, data) if incumbent else None
+    verdict = decide(config, correlation=compared, metrics=figures)
+    reason = _reason(verdict)
+    content = {
+        "passed": verdict.passed,
+        "reason": reason,
+        "as_of": iso(context.as_of),
+        "incumbent": iso(incumbent) if incumbent else None,
+        "basis": basis,
+        "metrics": figures,
+        "correlation": asdict(compared) if compared else None,
+        "verdict": json.loads(verdict.to_json()),
+    }
+    context.run_folder.mkdir(parents=True, exist_ok=True)
+    target = context.run_folder / FILE
+    staged = target.with_suffix(".tmp")
+    staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    staged.replace(target)
+    tags = {"gate": "passed" if verdict.passed else "refused", "gate.reason": reason}
+    for bundle in bundles.values():
+        tracker.annotate(bundle, figures, tags)
+    return Report(read={"users judged": int(figures["users"])}, notes=[reason], facts={"passed": verdict.passed, **figures})
+
+
+def require_pass(context: Context) -> dict[str, Any]:
+    """The verdict of this ``as_of``, which must be a pass on the very bundles that lie there.
+
+    Raises:
+        ReelflowError: there is no verdict, it refused, or it judged other bundles.
+    """
+    found = _read(context.run_folder / FILE)
+    if found is None:
+        raise ReelflowError(f"verdict {context.run_folder / FILE}: not found; run gate --as-of {iso(context.as_of)} first")
+    if not found["passed"]:
+        raise ReelflowError(f"verdict as of {iso(context.as_of)}: the gate refused: {found['reason']}; what is live stays live")
+    for kind in (_bundles.WALS, _bundles.TOWERS):
+        digest = _bundles.open_at(context, kind).digest
+        if found["basis"][kind] != digest:
+            raise ReelflowError(f"verdict as of {iso(context.as_of)}: it judged another {kind} bundle; run gate again")
+    return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ReelflowError(f"verdict {path}: not valid JSON ({error}); delete it and run gate again") from error
+    return content
+
+
+def _basis(
+    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], incumbent: datetime | None
+) -> dict[str, Any]:
+    """Everything that the verdict depends on."""
+    return {
+        **{kind: bundle.digest for kind, bundle in bundles.items()},
+        "incumbent": iso(incumbent) if incumbent else None,
+        "inputs": _training.inputs(context),
+        "code_version": code_version("jobs/gate.py", "jobs/_training.py", "models"),
+        "gate": config.model_dump(mode="json"),
+        "recommend": ranking.model_dump(mode="json"),
+    }
+
+
+def _holdout_figures(
+    config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], data: TrainingSet
+) -> dict[str, float]:
+    models = Ensemble.load(bundles[_bundles.WALS].path / _bundles.HOLDOUT, bundles[_bundles.TOWERS].path / _bundles.HOLDOUT)
+    world = evaluation.holdout(
+        data.users, data.videos, data.counts, data.examples,
+        at=data.test_start, half_life_days=data.half_life_days, max_users=config.evaluation_users,
+    )  # fmt: skip
+    return evaluation.evaluate(ranking, models, world)
+
+
+def _compare(
+    context: Context,
+    config: GateConfig,
+    ranking: RecommendConfig,
+    bundles: dict[str, Bundle],
+    incumbent: datetime,
+    data: TrainingSet,
+) -> Correlation:
+    """Correlate both ensembles' predictions for drawn users and videos, without popularity, on unseen pairs."""
+    old = {kind: _bundles.open_at(context, kind, incumbent) for kind in bundles}
+    rng = np.random.default_rng(0)
+    active = data.users.filter(pc.greater(data.users[col.INTERACTION_COUNT], 0)).sort_by(col.USER_ID)
+    rows = rng.permutation(active.num_rows)[: config.correlation_users]
+    users = active.take(pa.array(np.sort(rows)))
+    models_only = ranking.model_copy(update={"weights": {**ranking.weights, "popular": 0.0}})
+    scores, watched = [], None
+    for source in (bundles, old):
+        models = Ensemble.load(source[_bundles.WALS].path / _bundles.FINAL, source[_bundles.TOWERS].path / _bundles.FINAL)
+        catalogue = models.catalogue(data.videos, context.as_of)
+        batch = models.users(users, catalogue, context.as_of)
+        if watched is None:
+            positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])
+            watched = np.zeros((len(batch), len(catalogue.video_ids)), dtype=bool)
+            watched[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
+        scores.append(score_matrix(models_only, catalogue, batch, positions))
+    assert watched is not None
+    return correlation(scores[0], scores[1], ~watched[:, positions])
+
+
+def _reason(verdict: Verdict) -> str:
+    """The verdict in one line: every check that failed, or what was found."""
+    shown = [check for check in verdict.checks if check.passed == verdict.passed]
+    said = "; ".join(f"{check.name}: {check.detail}" for check in shown)
+    return f"{'passed' if verdict.passed else 'refused'}: {said}"
+
+
+def main() -> None:
+    """Command line: ``python -m jobs.gate --as-of ISO``."""
+    _stage.main("gate", run, __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Compute the top k videos of every user on Spark, and the lists for users who have no row.
+
+Reads the bundles ``wals``, ``towers`` and ``serving`` of this ``as_of`` and ``user_features``; writes ``recommendations`` and
+``fallback_recommendations``. Workers map the same arrays from disk and handle whole batches of users at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from conf import load
+from jobs import _bundles, _stage, gate
+from jobs._session import read_files, spark_session, struct_of
+from jobs._stage import Context, Report
+from jobs._tables import Manifest, Partition, Recipe, TableError, code_version
+from jobs._worker import Model, recommend_batches
+from jobs.index import CATALOGUE, INDEX_FILE
+from models.ensemble import load_catalogue
+from models.recommend import Catalogue, RecommendConfig
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES
+from schemas import columns as col
+
+EVERYONE = "all"
+
+
+def run(context: Context) -> Report:
+    """Recommend for every user unless the tables were made from the same models, users and settings."""
+    gate.require_pass(context)
+    config = load("recommend", RecommendConfig)
+    bundles = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS, _bundles.SERVING)}
+    today = Partition(context.last_day)
+    inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
+    inputs[USER_FEATURES.name] = context.lake.digest(USER_FEATURES, [today])
+    recipe = Recipe(inputs, code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas"), config.model_dump(mode="json"))
+    tables = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
+    if not context.force and all(context.lake.is_current(table, today, recipe) for table in tables):
+        return Report(up_to_date=True)
+    model = Model(
+        wals=bundles[_bundles.WALS].path / _bundles.FINAL,
+        towers=bundles[_bundles.TOWERS].path / _bundles.FINAL,
+        catalogue=bundles[_bundles.SERVING].path / CATALOGUE,
+        index=bundles[_bundles.SERVING].path / INDEX_FILE,
+        as_of=context.as_of,
+        config_json=config.model_dump_json(),
+    )
+    users = context.lake.manifest(USER_FEATURES, today)
+    assert users is not None
+    context.say(f"{users.rows:,} users")
+    written = _recommend(context, spark_session("recommend"), model, recipe)
+    fallback = fallback_lists(load_catalogue(model.catalogue), config.k)
+    lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
+    return Report(read={"users": users.rows}, wrote={"rows": written.rows, "fallback rows": lists.rows})
+
+
+def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Recipe) -> Manifest:
+    today = Partition(context.last_day)
+    users = read_files(spark, USER_FEATURES, context.lake.files(USER_FEATURES, [today]))
+    tasks = spark.sparkContext.defaultParallelism
+
+    def recommend(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return recommend_batches(model, batches)
+
+    # Ranges of users in order: each output file is sorted, and so are the files.
+    ordered = users.repartitionByRange(tasks, col.USER_ID).sortWithinPartitions(col.USER_ID)
+    rows = ordered.mapInArrow(recommend, struct_of(RECOMMENDATIONS))
+    staged = context.lake.staging(RECOMMENDATIONS)
+    rows.write.parquet(str(staged))
+    return context.lake.commit(RECOMMENDATIONS, today, staged, recipe)
+
+
+def fallback_lists(catalogue: Catalogue, k: int) -> pa.Table:
+    """The most popular videos that may be shown: for everyone, and for each country that blocks some.
+
+    Returns:
+        Rows of ``fallback_recommendations`` in order of segment and rank.
+
+    Raises:
+        TableError: the catalogue holds nothing that may be shown.
+    """
+    order = catalogue.popular_order
+    if not len(order):
+        raise TableError("catalogue: no video may be shown; expected at least one that is not removed; check the video snapshots")
+    anywhere = ~catalogue.blocked.any(axis=0)
+    segments = {EVERYONE: order[anywhere[order]] if anywhere[order].any() else order}
+    segments |= {f"country={name}": order[~catalogue.blocked[row, order]] for row, name in enumerate(catalogue.countries)}
+    parts = []
+    for segment in sorted(segments):
+        top = segments[segment][:k]
+        parts.append(
+            pa.table(
+                {
+                    col.SEGMENT: pa.repeat(segment, len(top)),
+                    col.RANK: pa.array(np.arange(1, len(top) + 1, dtype=np.int32)),
+                    col.VIDEO_ID: pa.array(catalogue.video_ids[top]),
+                    col.SCORE: pa.array(catalogue.popularity[top]),
+                    col.SOURCES: pa.array([f"popular:{rank}" for rank in range(1, len(top) + 1)]),
+                    col.REASON: pa.repeat("popular now", len(top)),
+                }
+            )
+        )
+    return pa.concat_tables(parts).select(FALLBACK_RECOMMENDATIONS.columns).cast(FALLBACK_RECOMMENDATIONS.arrow)
+
+
+def main() -> None:
+    """Command line: ``python -m jobs.recommend --as-of ISO``."""
+    _stage.main("recommend", run, __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Say what a run did, for a person: what was read, refused, trained and published, how good it is, and where it lies.
+
+Reads the reports of the stages, the verdict, and the serving store; writes ``summary.txt`` beside them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jobs import _stage
+from jobs._stage import Context, Report
+from jobs._tables import Partition
+from jobs._window import HOUR, iso
+from jobs.gate import FILE as VERDICT
+from schemas import INTERACTIONS, RECOMMENDATIONS, REJECTED, USER_FEATURES, VIDEOS
+from schemas import columns as col
+from serving import RecommendationReader, SqliteStore, titles
+from serving.reader import render
+
+FILE = "summary.txt"
+STAGES = ("ingest", "examples", "features", "train_wals", "train_towers", "gate", "index", "recommend", "publish")
+_FIGURES = ("ndcg@10", "recall@10", "precision@10", "recall@100", "coverage@100")
+_LISTS = (("popularity", "popularity_"), ("WALS", "wals_"), ("retrieval", "retrieval_"), ("final list", ""))
+
+
+def run(context: Context) -> Report:
+    """Write and print the summary of this ``as_of``."""
+    reports = {stage: _json(context, f"{stage}.json") for stage in STAGES}
+    verdict = _json(context, VERDICT)
+    blocks = [
+        [f"reelflow as of {iso(context.as_of)}"],
+        _data(context),
+        _stages(context, reports),
+        _quality(verdict),
+        _live(context, verdict),
+        _homepage(context),
+        _places(context),
+    ]
+    text = "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+    context.run_folder.mkdir(parents=True, exist_ok=True)
+    target = context.run_folder / FILE
+    target.write_text(text, encoding="utf-8")
+    return Report(notes=[f"written to {target}"])
+
+
+def _json(context: Context, name: str) -> dict[str, Any]:
+    path = context.run_folder / name
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
+def _data(context: Context) -> list[str]:
+    """Rows in and out of the look-back, from the manifests (E3)."""
+    lake = context.lake
+    hours = [Partition.hour(hour) for hour in context.window.hours()]
+    refused = [found for hour in hours if (found := lake.manifest(REJECTED, hour))]
+    counts: dict[str, int] = {}
+    for manifest in refused:
+        for name, value in manifest.counts.items():
+            counts[name] = counts.get(name, 0) + value
+    kept = sum(found.rows for hour in hours if (found := lake.manifest(INTERACTIONS, hour)))
+    rejected = sum(manifest.rows for manifest in refused)
+    read, duplicates = counts.get("read", 0), counts.get("duplicate", 0)
+    balance = "balanced" if read == kept + duplicates + rejected else "NOT BALANCED"
+    ours = ("read", "kept", "duplicate", "rejected")
+    reasons = ", ".join(f"{name} {value:,}" for name, value in sorted(counts.items()) if name not in ours)
+    today = Partition(context.last_day)
+    users, videos = lake.manifest(USER_FEATURES, today), lake.manifest(VIDEOS, today)
+    return [
+        f"Data        {len(refused):,} hours: {read:,} rows in = {kept:,} kept + {duplicates:,} duplicates + {rejected:,} rejected "
+        f"({balance})",
+        *([f"            rejected: {reasons}"] if reasons else []),
+        f"            {users.rows if users else 0:,} users, {videos.rows if videos else 0:,} videos",
+    ]
+
+
+def _stages(context: Context, reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = ["Stages      " + f"{'stage':<14}{'seconds':>8}{'with start-up':>15}{'peak MB':>9}"]
+    for stage, report in reports.items():
+        if (context.run_folder / f"{stage}.error").exists():
+            said = (context.run_folder / f"{stage}.error").read_text(encoding="utf-8").strip()
+            lines.append(f"            {stage:<14}failed: {said}")
+        elif not report:
+            lines.append(f"            {stage:<14}did not run")
+        else:
+            figures = f"{report['seconds']:>8.1f}{report['process_seconds']:>15.1f}{report['peak_memory_mb']:>9,}"
+            lines.append(f"            {stage:<14}{figures}{'  up to date' if report['up_to_date'] else ''}")
+    return lines
+
+
+def _quality(verdict: Mapping[str, Any]) -> list[str]:
+    if not verdict:
+        return ["Verdict     none"]
+    metrics = verdict["metrics"]
+    lines = [f"Quality     on the held-out end of time, {int(metrics['users']):,} users, all videos"]
+    if "ndcg@10" in metrics:
+        lines.append("            " + f"{'list':<12}" + "".join(f"{name:>14}" for name in _FIGURES))
+        for title, prefix in _LISTS:
+            lines.append(f"            {title:<12}" + "".join(f"{metrics[prefix + name]:>14.4f}" for name in _FIGURES))
+    lines.append(f"Verdict     {verdict['reason']}")
+    return lines
+
+
+def _live(context: Context, verdict: Mapping[str, Any]) -> list[str]:
+    live = SqliteStore(context.paths.store).live()
+    if live is None:
+        return ["Live        nothing is published yet"]
+    fresh = "this run" if live.as_of == context.as_of else "another run"
+    said = [
+        f"Live        version {live.version} ({live.model_version}) as of {iso(live.as_of)}, from {fresh}: "
+        f"{live.users:,} users, {live.rows:,} rows, expires {iso(live.expires_at)}"
+    ]
+    if verdict and not verdict["passed"]:
+        said.append("            the gate refused this run's models; what was live before stays live")
+    return said
+
+
+def _homepage(context: Context) -> list[str]:
+    """The first rows of one active user's homepage."""
+    today = Partition(context.last_day)
+    if context.lake.manifest(RECOMMENDATIONS, today) is None or SqliteStore(context.paths.store).live() is None:
+        return []
+    users = context.lake.read(USER_FEATURES, [today], [col.USER_ID, col.INTERACTION_COUNT])
+    busiest = users.sort_by([(col.INTERACTION_COUNT, "descending"), (col.USER_ID, "ascending")])
+    user_id = busiest[col.USER_ID][min(len(busiest) // 4, len(busiest) - 1)].as_py()
+    page = RecommendationReader(SqliteStore(context.paths.store)).get(user_id, 10, now=context.as_of + HOUR)
+    names, _ = titles(context.paths.lake, [row.video_id for row in page.rows])
+    return ["Homepage    of one user", *(f"            {line}" for line in render(page, names).splitlines())]
+
+
+def _places(context: Context) -> list[str]:
+    where = context.paths
+    places: Sequence[tuple[str, object]] = (
+        ("table", f"sqlite3 {where.store} 'SELECT * FROM recommendations LIMIT 5'"),
+        ("homepage", f"python -m serving.reader USER_ID --store {where.store}"),
+        ("lake", where.lake),
+        ("models", where.bundles),
+        ("reports", context.run_folder),
+        ("MLflow", f"mlflow ui --backend-store-uri sqlite:///{where.mlflow / 'mlflow.db'}"),
+    )
+    return [f"{title:<12}{place}" for title, place in (("Where", ""), *((f"  {name}", place) for name, place in places))]
+
+
+def main() -> None:
+    """Command line: ``python -m jobs.summary --as-of ISO``."""
+    _stage.main("summary", run, __doc__)
+
+
+if __name__ == "__main__":
+    main()

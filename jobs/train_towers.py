@@ -1,0 +1,101 @@
+"""Train the two-tower models: retrieval and ranker, each once without the test split and once on everything.
+
+Reads ``examples``, ``video_counts``, ``user_features`` and ``video_features``; writes the bundle ``towers`` with
+``holdout`` and ``final`` of both models, and registers it as MLflow's candidate. The number of epochs comes from the
+validation split; the final models train for as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from conf import load
+from jobs import _bundles, _stage, _training
+from jobs._stage import Context, Report
+from jobs._tables import Recipe, code_version
+from jobs._tracking import Tracker
+from jobs._training import TrainingSet
+from models import metrics as quality
+from models.towers import FittedRanker, FittedRetrieval, TowerData, TowersConfig, fit_ranker, fit_retrieval
+from schemas import columns as col
+
+
+def run(context: Context) -> Report:
+    """Fit the models unless the bundle of this ``as_of`` was made from the same inputs, code and settings."""
+    config = load("towers", TowersConfig)
+    split = load("split", _training.SplitConfig)
+    parameters = {"towers": config.model_dump(mode="json"), "split": split.model_dump(mode="json"), "window": str(context.window)}
+    code = code_version("jobs/train_towers.py", "jobs/_training.py", "models")
+    recipe = Recipe(_training.inputs(context), code, parameters)
+    found = _bundles.current(context, _bundles.TOWERS, recipe)
+    if found is not None:
+        Tracker.open().register(found, {})
+        return Report(up_to_date=True)
+    torch.set_num_threads(max(1, torch.get_num_threads()))
+    data = _training.read(context)
+    context.say(f"{data.examples.num_rows:,} examples, {int(data.train.sum()):,} to train, {int(data.validation.sum()):,} to validate")
+    known = _tower_data(data, data.train, data.validation)
+    everything = _tower_data(data, np.ones(data.examples.num_rows, dtype=bool), np.zeros(data.examples.num_rows, dtype=bool))
+    models: dict[str, FittedRetrieval | FittedRanker] = {}
+    for name, fit in (("retrieval", fit_retrieval), ("ranker", fit_ranker)):
+        holdout = fit(config, known, config.seed, _progress(context, f"{name}, holdout"))
+        models[f"{_bundles.HOLDOUT}/{name}"] = holdout
+        epochs = max(1, holdout.best_epoch)
+        models[f"{_bundles.FINAL}/{name}"] = fit(config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs)
+    ranker = models[f"{_bundles.HOLDOUT}/ranker"]
+    assert isinstance(ranker, FittedRanker)
+    metrics = _ranker_metrics(ranker, data)
+
+    def write(folder: Path) -> None:
+        for name, model in models.items():
+            (folder / name).mkdir(parents=True)
+            model.save(folder / name)
+
+    bundle = _bundles.commit(context, _bundles.TOWERS, recipe, write, {"metrics": metrics})
+    history = [*models[f"{_bundles.HOLDOUT}/retrieval"].history, *ranker.history]
+    version = Tracker.open().register(bundle, metrics, history)
+    said = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+    return Report(read={"examples": data.examples.num_rows}, notes=[f"ranker on the test split: {said}", f"candidate v{version}"], facts=metrics)
+
+
+def _tower_data(data: TrainingSet, train: np.ndarray, validation: np.ndarray) -> TowerData:
+    return TowerData(examples=data.examples, users=data.users, videos=data.videos, train=train, validation=validation)
+
+
+def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None]:
+    def say(record: Mapping[str, Any]) -> None:
+        figures = ", ".join(f"{key} {value:.4f}" for key, value in record.items() if key != "epoch")
+        context.say(f"{what}, epoch {record['epoch']}: {figures}")
+
+    return say
+
+
+def _ranker_metrics(ranker: FittedRanker, data: TrainingSet) -> dict[str, float]:
+    """Weighted classification metrics on the test split (V2); undefined ones are left out."""
+    test = data.examples.filter(pa.array(data.test))
+    labels = test[col.LABEL].to_numpy()
+    if len(np.unique(labels)) < 2:
+        return {}
+    weights = test[col.WEIGHT].to_numpy()
+    predicted = ranker.predict(test, data.users, data.videos)
+    return {
+        "roc_auc": quality.roc_auc(labels, predicted, weights),
+        "pr_auc": quality.pr_auc(labels, predicted, weights),
+        "log_loss": quality.log_loss(labels, predicted, weights),
+        "calibration_error": quality.expected_calibration_error(labels, predicted, weights),
+    }
+
+
+def main() -> None:
+    """Command line: ``python -m jobs.train_towers --as-of ISO``."""
+    _stage.main("train_towers", run, __doc__)
+
+
+if __name__ == "__main__":
+    main()

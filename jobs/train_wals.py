@@ -1,0 +1,60 @@
+"""Train WALS: one model that has not seen the test split, for the gate, and one on everything, to be served.
+
+Reads ``examples`` of the look-back; writes the bundle ``wals`` with the models ``holdout`` and ``final``, and registers it
+as MLflow's candidate.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from conf import load
+from jobs import _bundles, _stage, _training
+from jobs._stage import Context, Report
+from jobs._tables import Recipe, code_version
+from jobs._tracking import Tracker
+from models import wals
+from models.wals import FittedWals, WalsConfig
+
+
+def run(context: Context) -> Report:
+    """Fit both models unless the bundle of this ``as_of`` was made from the same inputs, code and settings."""
+    config = load("wals", WalsConfig)
+    split = load("split", _training.SplitConfig)
+    parameters = {"wals": config.model_dump(mode="json"), "split": split.model_dump(mode="json"), "window": str(context.window)}
+    recipe = Recipe(_training.inputs(context), code_version("jobs/train_wals.py", "jobs/_training.py", "models"), parameters)
+    found = _bundles.current(context, _bundles.WALS, recipe)
+    if found is not None:
+        Tracker.open().register(found, {})
+        return Report(up_to_date=True)
+    data = _training.read(context)
+    context.say(f"{data.examples.num_rows:,} examples; fitting {config.factors} factors, {config.iterations} iterations, twice")
+    holdout = _fit(config, data.examples.filter(pa.array(data.train | data.validation)))
+    final = _fit(config, data.examples)
+
+    def write(folder: Path) -> None:
+        for name, model in ((_bundles.HOLDOUT, holdout), (_bundles.FINAL, final)):
+            (folder / name).mkdir()
+            model.save(folder / name)
+
+    facts = {"users": len(final.users), "videos": len(final.videos), "examples": data.examples.num_rows}
+    metrics = {**{key: float(value) for key, value in facts.items()}, "mean_norm": float(np.linalg.norm(final.video_factors, axis=1).mean())}
+    bundle = _bundles.commit(context, _bundles.WALS, recipe, write, {"metrics": metrics})
+    version = Tracker.open().register(bundle, metrics)
+    return Report(read={"examples": data.examples.num_rows}, wrote={"users": facts["users"], "videos": facts["videos"]}, notes=[f"candidate v{version}"])
+
+
+def _fit(config: WalsConfig, examples: pa.Table) -> FittedWals:
+    return wals.fit(config, *wals.confidence(examples, config))
+
+
+def main() -> None:
+    """Command line: ``python -m jobs.train_wals --as-of ISO``."""
+    _stage.main("train_wals", run, __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Vocabularies: external values in, dense codes out, with one written policy for what is missing, unknown or rare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MISSING = 0
+"""Code of a null."""
+UNKNOWN = 1
+"""Code of a value that training did not see, or saw too rarely to learn from."""
+RESERVED = 2
+"""Number of codes before the first known value."""
+
+Codes = npt.NDArray[np.int64]
+
+_TYPES: Mapping[str, pa.DataType] = {"int64": pa.int64(), "string": pa.string()}
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The known values of one categorical feature, ascending; the value at place i has code ``RESERVED + i``."""
+
+    values: pa.Array
+
+    @staticmethod
+    def fit(column: pa.Array | pa.ChunkedArray, *, min_count: int) -> Vocabulary:
+        """The values that occur at least ``min_count`` times in ``column``; nulls are not values."""
+        counted = pc.value_counts(one_chunk(column).drop_null())
+        values = counted.field("values").filter(pc.greater_equal(counted.field("counts"), min_count))
+        return Vocabulary(values.take(pc.array_sort_indices(values)))
+
+    @property
+    def size(self) -> int:
+        """Number of codes, the reserved ones included."""
+        return len(self.values) + RESERVED
+
+    def encode(self, column: pa.Array | pa.ChunkedArray) -> Codes:
+        """Codes (n,) of a column: 0 for null, 1 for an unknown or rare value, 2 and up for known ones."""
+        whole = one_chunk(column)
+        if whole.type != self.values.type:
+            whole = whole.cast(self.values.type)
+        places = pc.add(pc.cast(pc.index_in(whole, value_set=self.values), pa.int64()), RESERVED)
+        codes = pc.if_else(pc.is_null(whole), MISSING, pc.fill_null(places, UNKNOWN))
+        return np.array(codes.to_numpy(zero_copy_only=False), dtype=np.int64)  # a copy: torch wants to own its memory
+
+    def to_plain(self) -> dict[str, Any]:
+        """The vocabulary as JSON-able data."""
+        return {"type": str(self.values.type), "values": self.values.to_pylist()}
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> Vocabulary:
+        """The vocabulary that ``to_plain`` described."""
+        return Vocabulary(pa.array(plain["values"], type=_TYPES[plain["type"]]))
+
+
+def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The column as one contiguous array; a dictionary-encoded one is decoded."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return whole.dictionary_decode() if isinstance(whole, pa.DictionaryArray) else whole
+
+
+def look_up(keys: pa.Array | pa.ChunkedArray, table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
+    """The rows of ``table`` for ``keys``, in the order of ``keys``.
+
+    Args:
+        keys: values of the key (n,).
+        table: unique in ``key``.
+        key: name of the key column.
+        columns: which further columns to bring.
+
+    Returns:
+        n rows: ``key`` as given, then ``columns``; a key that the table does not hold has nulls.
+    """
+    whole = one_chunk(keys)
+    rows = pc.index_in(whole, value_set=one_chunk(table.column(key)))
+    found = {name: one_chunk(table.column(name)).take(rows) for name in columns}
+    return pa.table({key: whole, **found})

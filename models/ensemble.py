@@ -1,0 +1,132 @@
+"""The three models that rank together, and the arrays that the recommend core needs from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.ids import IdMap
+from models.recommend import Catalogue, UserBatch
+from models.towers import FittedRanker, FittedRetrieval
+from models.wals import FittedWals
+from schemas import columns as col
+from schemas.errors import ReelflowError
+
+_ARRAYS = ("video_ids", "popularity", "retrieval_vectors", "wals_vectors", "ranker_vectors", "eligible", "blocked")
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """The models of one ``as_of``."""
+
+    wals: FittedWals
+    retrieval: FittedRetrieval
+    ranker: FittedRanker
+
+    @staticmethod
+    def load(wals: Path, towers: Path) -> Ensemble:
+        """Read the models from the directories that the training stages wrote."""
+        return Ensemble(
+            FittedWals.load(wals), FittedRetrieval.load(towers / "retrieval"), FittedRanker.load(towers / "ranker")
+        )
+
+    def catalogue(self, videos: pa.Table, at: datetime) -> Catalogue:
+        """Every video's vectors at a moment, in ascending order of the id.
+
+        Args:
+            videos: VIDEO_FEATURES.
+            at: when the recommendations will be shown.
+        """
+        videos = videos.sort_by(col.VIDEO_ID)
+        ids = videos[col.VIDEO_ID].to_numpy()
+        countries, blocked = _blocked(videos[col.BLOCKED_COUNTRIES].combine_chunks())
+        return Catalogue(
+            video_ids=ids,
+            popularity=videos[col.POPULARITY].to_numpy().copy(),
+            retrieval_vectors=self.retrieval.video_vectors(ids),
+            wals_vectors=self.wals.video_vectors(ids),
+            ranker_vectors=self.ranker.video_vectors(videos, at),
+            eligible=~videos[col.REMOVED].to_numpy(zero_copy_only=False),
+            countries=countries,
+            blocked=blocked,
+        )
+
+    def users(self, users: pa.Table, catalogue: Catalogue, at: datetime) -> UserBatch:
+        """The vectors of some users at a moment, and what each has watched.
+
+        Args:
+            users: USER_FEATURES, in the order wanted.
+            catalogue: gives positions to videos and countries.
+            at: when the recommendations will be shown.
+        """
+        ids = users[col.USER_ID].to_numpy()
+        indptr, watched = _watched(users[col.WATCHED], catalogue.video_ids)
+        return UserBatch(
+            user_ids=ids,
+            retrieval=self.retrieval.user_vectors(users, at),
+            wals=self.wals.user_vectors(ids),
+            ranker=self.ranker.user_vectors(users, at),
+            country=catalogue.country_index(users[col.COUNTRY].to_pylist()),
+            watched_indptr=indptr,
+            watched=watched,
+        )
+
+
+def indexable(catalogue: Catalogue, retrieval: FittedRetrieval) -> npt.NDArray[np.int64]:
+    """Positions of the videos that the retrieval index holds: eligible, and seen in training (n,).
+
+    Videos that training did not see share one vector; retrieval cannot tell them apart and must not propose them.
+    """
+    return np.flatnonzero(catalogue.eligible & retrieval.known_videos(catalogue.video_ids))
+
+
+def save_catalogue(catalogue: Catalogue, directory: Path) -> None:
+    """Write a catalogue as one array a file, so that workers can map the same pages."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in _ARRAYS:
+        np.save(directory / f"{name}.npy", np.ascontiguousarray(getattr(catalogue, name)), allow_pickle=False)
+    (directory / "countries.json").write_text(json.dumps(catalogue.countries) + "\n", encoding="utf-8")
+
+
+def load_catalogue(directory: Path) -> Catalogue:
+    """Map a catalogue that ``save_catalogue`` wrote.
+
+    Raises:
+        ReelflowError: a file is missing.
+    """
+    try:
+        arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        countries = tuple(json.loads((directory / "countries.json").read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ReelflowError(f"catalogue {directory}: found no {error.filename}; run the index stage again") from error
+    return Catalogue(**arrays, countries=countries)
+
+
+def _blocked(lists: pa.ListArray) -> tuple[tuple[str, ...], npt.NDArray[np.bool_]]:
+    """Countries that block anything, ascending, and a mask (n_countries, n_videos)."""
+    rows = pc.list_parent_indices(lists).to_numpy()
+    names = pc.list_flatten(lists)
+    countries = sorted(pc.unique(names).drop_null().to_pylist())
+    mask = np.zeros((len(countries), len(lists)), dtype=bool)
+    if countries:
+        codes = pc.index_in(names, pa.array(countries)).to_numpy()
+        mask[codes, rows] = True
+    return tuple(countries), mask
+
+
+def _watched(lists: pa.ChunkedArray, video_ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Watched videos as (indptr, positions); those that left the catalogue are dropped."""
+    flat = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+    rows = pc.list_parent_indices(flat).to_numpy()
+    positions = IdMap(video_ids).lookup(pc.list_flatten(flat).to_numpy())
+    known = positions >= 0
+    counts = np.bincount(rows[known], minlength=len(flat))
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return indptr, positions[known]

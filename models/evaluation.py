@@ -1,0 +1,136 @@
+"""Ranking quality on the held-out end of time: every list over the full catalogue, by one rule (V1, V3).
+
+A model that saw nothing of the test split makes lists as of its start. Relevant are the videos with a positive example in
+the test split that the user had not acted on before; users without any are not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import scipy.sparse as sp
+
+from models import metrics
+from models.ann import IndexConfig, build
+from models.ensemble import Ensemble, indexable
+from models.ids import IdMap
+from models.popularity import counters_as_of
+from models.recommend import Catalogue, Component, RecommendConfig, UserBatch, recommend_batch
+from schemas import VIDEO_COUNTERS
+from schemas import columns as col
+
+Ints = npt.NDArray[np.int64]
+_DEPTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """The world at the start of the test split, and what came after.
+
+    Attributes:
+        users: USER_FEATURES of the users to judge, their ``watched`` as of the start.
+        videos: VIDEO_FEATURES with counters as of the start.
+        relevant: bool CSR ``(n_users, n_videos)`` over videos in ascending order of the id.
+        at: the start.
+    """
+
+    users: pa.Table
+    videos: pa.Table
+    relevant: sp.csr_matrix
+    at: datetime
+
+
+def holdout(
+    users: pa.Table, videos: pa.Table, counts: pa.Table, examples: pa.Table, *, at: datetime, half_life_days: float, max_users: int
+) -> Holdout:
+    """Put the world back to the moment ``at``.
+
+    Args:
+        users: USER_FEATURES as of the end.
+        videos: VIDEO_FEATURES as of the end.
+        counts: VIDEO_COUNTS with their ``dt``.
+        examples: EXAMPLES of the look-back.
+        at: start of the test split; examples that began later are the test.
+        half_life_days: of popularity.
+        max_users: judge at most so many users, drawn with a fixed seed.
+    """
+    videos = videos.sort_by(col.VIDEO_ID)
+    ids = videos[col.VIDEO_ID].to_numpy()
+    then = counters_as_of(counts, ids, pa.repeat(pa.scalar(at.date()), len(ids)), half_life_days)
+    for field in VIDEO_COUNTERS:
+        videos = videos.set_column(videos.schema.get_field_index(field.name), field.name, pa.array(then[field.name]))
+    later = pc.greater(examples[col.OCCURRED_AT], pa.scalar(at, pa.timestamp("us", tz="UTC")))
+    acted = pc.or_(pc.or_(examples[col.CLICKED], examples[col.LIKED]), examples[col.DISLIKED])
+    before = examples.filter(pc.and_(pc.invert(later), acted))
+    after = examples.filter(pc.and_(later, pc.equal(examples[col.LABEL], 1)))
+    judged = np.unique(after[col.USER_ID].to_numpy())
+    if len(judged) > max_users:
+        judged = np.sort(np.random.default_rng(0).choice(judged, max_users, replace=False))
+    users = users.filter(pc.is_in(users[col.USER_ID], pa.array(judged))).sort_by(col.USER_ID)
+    user_map, video_map = IdMap(users[col.USER_ID].to_numpy()), IdMap(ids)
+    seen = _matrix(before, user_map, video_map)
+    relevant = _matrix(after, user_map, video_map)
+    relevant = (relevant.astype(np.int8) - relevant.multiply(seen).astype(np.int8)).astype(bool)
+    relevant.eliminate_zeros()
+    keep = np.diff(relevant.indptr) > 0
+    watched = pa.LargeListArray.from_arrays(seen.indptr.astype(np.int64), ids[seen.indices]).cast(pa.list_(pa.int64()))
+    users = users.set_column(users.schema.get_field_index(col.WATCHED), col.WATCHED, watched)
+    return Holdout(users.filter(pa.array(keep)), videos, relevant[keep], at)
+
+
+def evaluate(config: RecommendConfig, ensemble: Ensemble, world: Holdout) -> dict[str, float]:
+    """Judge popularity, each model alone, and the final list, on the same users.
+
+    Returns:
+        Figures of the final list (``ndcg@10``, ``recall@10``, ``recall@100``, ``precision@10``, ``map@10``, ``coverage@100``)
+        and the same of ``popularity``, ``wals`` and ``retrieval`` with that prefix; ``users`` judged. Only ``users`` when
+        there is nobody to judge.
+    """
+    figures: dict[str, float] = {"users": float(world.users.num_rows)}
+    if not world.users.num_rows:
+        return figures
+    catalogue = ensemble.catalogue(world.videos, world.at)
+    users = ensemble.users(world.users, catalogue, world.at)
+    alone: Mapping[str, RecommendConfig] = {
+        "": config,
+        "popularity_": _only(config, "popular", retrieval=0, wals=0),
+        "wals_": _only(config, "wals", retrieval=0, wals=_DEPTH),
+        "retrieval_": _only(config, "retrieval", retrieval=_DEPTH, wals=0),
+    }
+    for prefix, variant in alone.items():
+        lists = _lists(variant, ensemble, catalogue, users)
+        means = metrics.means(metrics.ranking_metrics(lists, world.relevant, ks=(10, _DEPTH)))
+        for name in ("ndcg@10", "recall@10", "precision@10", "map@10", f"recall@{_DEPTH}"):
+            figures[prefix + name] = means[name]
+        figures[f"{prefix}coverage@{_DEPTH}"] = metrics.coverage(lists, int(catalogue.eligible.sum()), _DEPTH)
+    return figures
+
+
+def _only(config: RecommendConfig, component: Component, *, retrieval: int, wals: int) -> RecommendConfig:
+    """One component alone; popularity fills what its generator leaves empty."""
+    update = {"weights": {component: 1.0}, "retrieval_candidates": retrieval, "wals_candidates": wals, "popular_candidates": 0}
+    if component == "popular":
+        update["popular_candidates"] = _DEPTH
+    return config.model_copy(update=update)
+
+
+def _lists(config: RecommendConfig, ensemble: Ensemble, catalogue: Catalogue, users: UserBatch) -> Ints:
+    positions = indexable(catalogue, ensemble.retrieval)
+    index = build(IndexConfig(kind="flat"), catalogue.retrieval_vectors[positions], positions)
+    return recommend_batch(config, catalogue, users, index).positions.astype(np.int64)
+
+
+def _matrix(examples: pa.Table, users: IdMap, videos: IdMap) -> sp.csr_matrix:
+    """Bool (n_users, n_videos): which pairs have a row; users and videos without a place are left out."""
+    rows, columns = users.lookup(examples[col.USER_ID].to_numpy()), videos.lookup(examples[col.VIDEO_ID].to_numpy())
+    known = (rows >= 0) & (columns >= 0)
+    ones = np.ones(int(known.sum()), dtype=bool)
+    matrix = sp.coo_matrix((ones, (rows[known], columns[known])), shape=(len(users), len(videos)), dtype=bool).tocsr()
+    matrix.sum_duplicates()
+    return matrix

@@ -1,0 +1,8 @@
+"""Two-tower models: retrieval of videos by id, and a calibrated ranker on every feature."""
+
+from models.towers._config import TowersConfig
+from models.towers._data import TowerData
+from models.towers._ranker import FittedRanker, fit_ranker
+from models.towers._retrieval import FittedRetrieval, fit_retrieval
+
+__all__ = ["FittedRanker", "FittedRetrieval", "TowerData", "TowersConfig", "fit_ranker", "fit_retrieval"]

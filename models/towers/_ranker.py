@@ -1,0 +1,211 @@
+"""Two-tower ranker: every feature on both sides, and a probability of relevance that is true to the platform's rate (M6).
+
+logit = u . v + b_u + b_v, with the biases computed by the towers and folded into two more columns of the vectors, so that one
+dot product gives the logit. Negatives were down-sampled; weighting each example by the inverse of its rate makes the
+cross-entropy, and so the sigmoid, that of all impressions (He et al., Practical Lessons from Predicting Clicks on Ads at
+Facebook, ADKDD 2014, correct the same bias afterwards).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.features import NUMERIC, FeatureSpec
+from models.towers._config import TowersConfig
+from models.towers._data import Encoded, TowerData, encode_examples, encode_users_at, stack
+from models.towers._losses import class_weights, mean_loss, platt
+from models.towers._modules import Tower
+from models.towers._store import Stored, read, write
+from models.towers._train import SCORE, Progress, Record, Run, batch_rows, hide_ids, in_chunks, run, seeded
+from schemas import EXPOSURES
+from schemas import columns as col
+from schemas.errors import ReelflowError
+
+KIND = "ranker"
+Vectors = npt.NDArray[np.float32]
+
+_SHOWN = EXPOSURES[0]
+
+
+class _Ranker(nn.Module):
+    """Both towers, the calibration of their logit, and its folding into vectors."""
+
+    calibration: Tensor
+
+    def __init__(self, config: TowersConfig, spec: FeatureSpec) -> None:
+        super().__init__()
+        shape = {
+            "id_dim": config.id_dim,
+            "category_dim": config.category_dim,
+            "out": config.ranker_dim + 1,
+            "sparse_rows": config.sparse_rows,
+        }
+        hidden = config.ranker_hidden
+        self.user = Tower(spec.user_sizes, ids=(col.USER_ID,), n_numeric=0, hidden=hidden, **shape)
+        ids = (col.VIDEO_ID, col.CREATOR_ID)
+        self.video = Tower(spec.video_sizes, ids=ids, n_numeric=len(NUMERIC), hidden=hidden, **shape)
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
+
+    def start_at(self, rate: float) -> None:
+        """Set the first guess to the base rate, so that training does not begin by unlearning one half."""
+        with torch.no_grad():
+            self.user.bias[-1] = float(np.log(rate / (1.0 - rate)))
+
+    def user_vectors(self, codes: Tensor) -> Tensor:
+        """Vectors (n, ranker_dim + 2) of user and context codes (n, n_features)."""
+        out = self.user(codes)
+        scale, shift = self.calibration
+        return torch.cat((scale * out[:, :-1], scale * out[:, -1:] + shift, scale.expand(len(out), 1)), dim=1)
+
+    def video_vectors(self, codes: Tensor, numbers: Tensor) -> Tensor:
+        """Vectors (n, ranker_dim + 2) of video codes (n, n_features) and numbers (n, n_numeric)."""
+        out = self.video(codes, numbers)
+        return torch.cat((out[:, :-1], torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
+
+    def forward(self, user_codes: Tensor, video_codes: Tensor, numbers: Tensor) -> Tensor:
+        """Logits (n,) of n pairs."""
+        return (self.user_vectors(user_codes) * self.video_vectors(video_codes, numbers)).sum(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRanker:
+    """A trained ranker. ``sigmoid(user_vectors @ video_vectors.T)`` is the probability that the user finds it relevant."""
+
+    config: TowersConfig
+    spec: FeatureSpec
+    history: tuple[Record, ...]
+    best_epoch: int
+    module: _Ranker
+
+    def user_vectors(self, users: pa.Table, at: datetime) -> Vectors:
+        """Vectors (n_users, ranker_dim + 2) of users, in order, at a moment and on their newest device."""
+        return _numpy(in_chunks(self.module.user_vectors, encode_users_at(self.spec, users, at)))
+
+    def video_vectors(self, videos: pa.Table, at: datetime) -> Vectors:
+        """Vectors (n_videos, ranker_dim + 2) of videos, in order, at a moment; counters as ``videos`` holds them."""
+        codes, numbers = self.spec.encode_videos(videos, at)
+        return _numpy(in_chunks(self.module.video_vectors, stack(codes), torch.from_numpy(numbers)))
+
+    def predict(self, examples: pa.Table, users: pa.Table, videos: pa.Table) -> npt.NDArray[np.float64]:
+        """Probability of relevance (n_examples,) of each example, with its own moment, device and counters."""
+        encoded = encode_examples(self.spec, examples, users, videos)
+        logits = in_chunks(lambda rows: _logits(self.module, encoded, rows), torch.arange(len(encoded)))
+        return np.asarray(torch.sigmoid(logits.double()).numpy())
+
+    def save(self, directory: Path) -> None:
+        """Write the model into ``directory`` as JSON and safetensors; the same model gives the same bytes."""
+        write(directory, KIND, Stored(self.config, self.spec, self.history, self.best_epoch, self.module.state_dict()))
+
+    @staticmethod
+    def load(directory: Path) -> FittedRanker:
+        """The model that ``save`` wrote.
+
+        Raises:
+            ReelflowError: the directory holds none, or one of another format.
+        """
+        stored = read(directory, KIND)
+        module = _Ranker(stored.config, stored.spec)
+        stored.fill(module)
+        return FittedRanker(stored.config, stored.spec, stored.history, stored.best_epoch, module)
+
+
+def fit_ranker(
+    config: TowersConfig, data: TowerData, seed: int, progress: Progress | None = None, epochs: int | None = None
+) -> FittedRanker:
+    """Train the ranker on the impressions of ``data``, or on all examples where nothing was recorded as shown.
+
+    Args:
+        config: section ``towers``.
+        data: examples and features.
+        seed: the same seed and data give the same arrays.
+        progress: called with each epoch's record: epoch, train_loss, and with validation log_loss and score (minus log_loss).
+        epochs: exactly this many and no early stopping: to train again on all data for the ``best_epoch`` found before.
+
+    Raises:
+        ReelflowError: the training examples do not hold both labels.
+    """
+    spec = FeatureSpec.fit(data.training(), data.users, data.videos, min_count=config.min_count)
+    shown = pc.equal(data.examples.column(col.EXPOSURE), _SHOWN).to_numpy()
+    if not (shown & data.train).any():
+        shown = np.ones_like(shown)
+    train, validation = (_encode(spec, data, mask & shown) for mask in (data.train, data.validation))
+    rate = ((train.label * train.weight).sum() / train.weight.sum()).item()
+    if not 0.0 < rate < 1.0:
+        raise ReelflowError(
+            f"ranker: found {len(train)} training examples of which {int(train.label.sum())} are relevant (label 1); expected "
+            "both labels; widen the look-back or check that watches and likes arrive"
+        )
+    with seeded(seed, config.threads) as generator:
+        module = _Ranker(config, spec)
+        module.start_at(rate)
+        trained = _train(config, module, train, validation, generator=generator, progress=progress, epochs=epochs)
+        if config.loss != "bce":
+            held = validation if epochs is None and len(validation) else train
+            logits = in_chunks(lambda rows: _logits(module, held, rows), torch.arange(len(held)))
+            module.calibration.copy_(torch.tensor(platt(logits, held.label, held.weight)))
+    return FittedRanker(config, spec, trained.history, trained.best_epoch, module)
+
+
+def _train(
+    config: TowersConfig,
+    module: _Ranker,
+    train: Encoded,
+    validation: Encoded,
+    *,
+    generator: torch.Generator,
+    progress: Progress | None,
+    epochs: int | None,
+) -> Run:
+    weight = train.weight
+    if config.loss == "class_balanced":
+        weight = weight * class_weights(config.class_balanced_beta, train.label, weight).float()[train.label.long()]
+
+    def step(rows: Tensor) -> Tensor:
+        users = hide_ids(train.user_codes(rows), module.user.id_columns, config.id_dropout, generator)
+        videos = hide_ids(train.video_codes(rows), module.video.id_columns, config.id_dropout, generator)
+        return mean_loss(config, module(users, videos, train.numbers[rows]), train.label[rows], weight[rows])
+
+    def validate() -> Mapping[str, float]:
+        logits = in_chunks(lambda rows: _logits(module, validation, rows), torch.arange(len(validation)))
+        if config.loss != "bce":
+            scale, shift = platt(logits, validation.label, validation.weight)
+            logits = scale * logits + shift
+        losses = F.binary_cross_entropy_with_logits(logits.double(), validation.label.double(), reduction="none")
+        loss = ((losses * validation.weight).sum() / validation.weight.sum()).item()
+        return {SCORE: -loss, "log_loss": loss}
+
+    return run(
+        module,
+        step,
+        n=len(train),
+        batch=batch_rows(len(train), largest=config.batch_size, min_steps=config.min_steps_per_epoch),
+        config=config,
+        generator=generator,
+        validate=validate if len(validation) else None,
+        epochs=epochs,
+        progress=progress,
+    )
+
+
+def _logits(module: _Ranker, encoded: Encoded, rows: Tensor) -> Tensor:
+    logits: Tensor = module(encoded.user_codes(rows), encoded.video_codes(rows), encoded.numbers[rows])
+    return logits
+
+
+def _encode(spec: FeatureSpec, data: TowerData, mask: npt.NDArray[np.bool_]) -> Encoded:
+    return encode_examples(spec, data.examples.filter(pa.array(mask)), data.users, data.videos)
+
+
+def _numpy(tensor: Tensor) -> Vectors:
+    return tensor.numpy()

@@ -1,0 +1,157 @@
+"""The training loop of both towers: seeded, over batches of row numbers, with early stopping on a validation score."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from models._vocabulary import UNKNOWN
+from models.towers._config import TowersConfig
+from schemas.errors import ReelflowError
+
+Record = Mapping[str, float]
+Progress = Callable[[Record], None]
+
+SCORE = "score"
+"""Key of the figure that early stopping wants higher."""
+
+_SMALLEST_BATCH = 32
+_CHUNK = 65_536  # rows a forward pass without gradients: bounds memory at about 100 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a training run leaves beside the weights."""
+
+    history: tuple[Record, ...]
+    """One record an epoch, from 1: epoch, train_loss, and what validation measured."""
+    best_epoch: int
+    """The epoch whose weights were kept."""
+
+
+@contextmanager
+def seeded(seed: int, threads: int) -> Iterator[torch.Generator]:
+    """A generator for all randomness of a fit; inside, torch is deterministic, and its global state is restored after."""
+    before, threads_before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(threads)
+        try:
+            yield torch.Generator().manual_seed(seed)
+        finally:
+            torch.use_deterministic_algorithms(before)
+            torch.set_num_threads(threads_before)
+
+
+def batch_rows(n: int, *, largest: int, min_steps: int) -> int:
+    """Examples a batch: ``largest``, or fewer where an epoch over ``n`` would have less than ``min_steps`` steps."""
+    return min(largest, max(_SMALLEST_BATCH, n // min_steps))
+
+
+def run(
+    module: nn.Module,
+    step: Callable[[Tensor], Tensor],
+    *,
+    n: int,
+    batch: int,
+    config: TowersConfig,
+    generator: torch.Generator,
+    validate: Callable[[], Record] | None,
+    epochs: int | None,
+    progress: Progress | None,
+) -> Run:
+    """Train ``module`` in place and leave it with the best epoch's weights, frozen.
+
+    Args:
+        module: what is trained.
+        step: rows of a batch (batch,) to its mean loss.
+        n: number of examples.
+        batch: examples a step; a last partial batch is trained on too.
+        config: learning rate, decay, epochs and patience.
+        generator: orders the examples.
+        validate: measures after each epoch; must contain ``SCORE``. Without it, or with ``epochs``, the last epoch is kept.
+        epochs: exactly this many, with no validation.
+        progress: called with each epoch's record.
+
+    Raises:
+        ReelflowError: the loss became infinite or undefined.
+    """
+    optimizers = _optimizers(module, config, steps=math.ceil(n / batch))
+    history: list[Record] = []
+    best_epoch, best_score, best = 0, -math.inf, None
+    measure = validate if epochs is None else None
+    for epoch in range(1, (epochs or config.max_epochs) + 1):
+        module.train()
+        total = torch.zeros((), dtype=torch.float64)
+        for rows in torch.split(torch.randperm(n, generator=generator), batch):
+            loss = step(rows)
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            for optimizer in optimizers:
+                optimizer.step()
+            total += loss.detach().double() * len(rows)
+        record: dict[str, float] = {"epoch": epoch, "train_loss": total.item() / n}
+        if not math.isfinite(record["train_loss"]):
+            raise ReelflowError(f"towers: the loss of epoch {epoch} is {record['train_loss']}; lower towers.learning_rate")
+        if measure is not None:
+            module.eval()
+            with torch.inference_mode():
+                record |= measure()
+        history.append(record)
+        if progress is not None:
+            progress(record)
+        score = record.get(SCORE, float(epoch))
+        if score > best_score:
+            best_epoch, best_score = epoch, score
+            best = copy.deepcopy(module.state_dict()) if measure is not None else None
+        elif epoch - best_epoch >= config.patience:
+            break
+    if best is not None:
+        module.load_state_dict(best)
+    module.eval().requires_grad_(False)
+    return Run(tuple(history), best_epoch)
+
+
+def hide_ids(codes: Tensor, columns: list[int], share: float, generator: torch.Generator) -> Tensor:
+    """Codes (n, n_features) in which a random ``share`` of each id column reads unknown.
+
+    Dropping inputs at random prepares a model for their absence (Volkovs et al., DropoutNet, NeurIPS 2017).
+    """
+    if share == 0.0:
+        return codes
+    shown = codes.clone()
+    for column in columns:
+        hidden = torch.rand(len(codes), generator=generator) < share
+        shown[:, column] = shown[:, column].masked_fill(hidden, UNKNOWN)
+    return shown
+
+
+def in_chunks(compute: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """``compute`` without gradients over the rows of ``inputs`` (each (n, ...)), part by part; results joined (n, ...)."""
+    with torch.inference_mode():
+        chunks = zip(*(torch.split(part, _CHUNK) for part in inputs), strict=True)
+        return torch.cat([compute(*chunk) for chunk in chunks])
+
+
+def _optimizers(module: nn.Module, config: TowersConfig, *, steps: int) -> list[torch.optim.Optimizer]:
+    """Adam, lazy where sparse; else with decoupled decay (Loshchilov & Hutter, ICLR 2019) spread over an epoch's ``steps``."""
+    sparse = [part.weight for part in module.modules() if isinstance(part, nn.Embedding) and part.sparse]
+    lazy = {id(parameter) for parameter in sparse}
+    dense = [parameter for parameter in module.parameters() if id(parameter) not in lazy]
+    decay = config.weight_decay / (config.learning_rate * steps)
+    settings: dict[str, Any] = {"lr": config.learning_rate}
+    optimizers: list[torch.optim.Optimizer] = []
+    if dense:
+        optimizers.append(torch.optim.AdamW(dense, weight_decay=decay, fused=True, **settings))
+    if sparse:
+        optimizers.append(torch.optim.SparseAdam(sparse, **settings))
+    return optimizers

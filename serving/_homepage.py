@@ -1,0 +1,74 @@
+"""The reader for apps written in Python: one user's homepage, from one version, with its freshness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from serving._protocol import Recommendation, ServingStore, StoreError
+
+__all__ = ["Homepage", "RecommendationReader"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Homepage:
+    """What a homepage shows a user, and how fresh it is.
+
+    ``fallback`` says that the user has no list of their own; ``segment`` is the list shown instead. ``stale`` says that the
+    list is past ``expires_at``: show it, but something has not been published for too long.
+    """
+
+    user_id: int
+    rows: tuple[Recommendation, ...]
+    fallback: bool
+    segment: str | None
+    version: int
+    model_version: str
+    as_of: datetime
+    expires_at: datetime
+    stale: bool
+
+
+class RecommendationReader:
+    """Reads homepages; every call sees what is live at that moment, and one version only."""
+
+    def __init__(self, store: ServingStore) -> None:
+        self._store = store
+
+    def get(self, user_id: int, k: int = 100, segments: Sequence[str] = ("all",), *, now: datetime | None = None) -> Homepage:
+        """Return a user's first ``k`` videos, or the first of the fallback lists ``segments`` that there is.
+
+        Args:
+            user_id: the user.
+            k: how many videos at most.
+            segments: fallback lists by preference, for example ``("country=DE", "all")``.
+            now: the time to judge freshness at; the present by default.
+
+        Raises:
+            StoreError: nothing has been published yet, or the store cannot be read.
+        """
+        with self._store.snapshot() as snapshot:
+            live = snapshot.live
+            if live is None:
+                raise StoreError(
+                    "recommendations: nothing has been published yet; expected a live version; run the publish stage"
+                )
+            rows = snapshot.read(user_id, k)
+            fallback, segment = not rows, None
+            if fallback:
+                for name in segments:
+                    if rows := snapshot.read_fallback(name, k):
+                        segment = name
+                        break
+        return Homepage(
+            user_id=user_id,
+            rows=tuple(rows),
+            fallback=fallback,
+            segment=segment,
+            version=live.version,
+            model_version=live.model_version,
+            as_of=live.as_of,
+            expires_at=live.expires_at,
+            stale=(now or datetime.now(UTC)) >= live.expires_at,
+        )

@@ -1,0 +1,229 @@
+"""What every serving store promises, and the values that pass through it.
+
+A store holds complete *versions* of all recommendations. One of them is live; readers see that one and nothing else. A
+version is loaded beside the live one and becomes live in one step, only if it is newer by ``(as_of, generation)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from schemas.errors import ReelflowError
+
+__all__ = [
+    "Action",
+    "Publication",
+    "PublicationRecord",
+    "PublishResult",
+    "Recommendation",
+    "ServingStore",
+    "Snapshot",
+    "Status",
+    "StoreError",
+    "Switch",
+    "from_text",
+    "to_text",
+]
+
+_TEXT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class StoreError(ReelflowError):
+    """The store cannot be read or written, or refuses what it was asked to publish."""
+
+
+class Status(StrEnum):
+    """Where a version stands."""
+
+    LOADING = "loading"
+    """A publisher writes its rows; no reader sees them."""
+    LIVE = "live"
+    """What readers see; at most one version at a time."""
+    RETIRED = "retired"
+    """Was live until a newer one came; its rows are kept for a rollback."""
+    ROLLED_BACK = "rolled_back"
+    """Was live until someone rolled back behind it; its rows are kept until the next publication."""
+    SUPERSEDED = "superseded"
+    """Never live: something newer was live already."""
+    FAILED = "failed"
+    """Never live: its rows broke a rule, or its publisher died."""
+    REMOVED = "removed"
+    """Was live once; its rows are gone."""
+
+
+class Action(StrEnum):
+    """Why another version became live."""
+
+    PUBLISH = "publish"
+    ROLLBACK = "rollback"
+
+
+def to_text(moment: datetime) -> str:
+    """Write a moment as ISO 8601 UTC text with whole seconds, which sorts by time.
+
+    Raises:
+        StoreError: the moment has no time zone, or a fraction of a second.
+    """
+    if moment.tzinfo is None or moment.microsecond:
+        raise StoreError(
+            f"time {moment.isoformat()}: found {'no time zone' if moment.tzinfo is None else 'a fraction of a second'}; "
+            "expected whole seconds with a time zone, for example 2026-01-08T00:00:00Z"
+        )
+    return moment.astimezone(UTC).strftime(_TEXT)
+
+
+def from_text(text: str) -> datetime:
+    """Read what :func:`to_text` wrote."""
+    return datetime.fromisoformat(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What a publisher says about the version that it brings.
+
+    ``generation`` comes from :meth:`ServingStore.next_generation`: of two publications of the same ``as_of`` the one with
+    the higher generation wins.
+    """
+
+    as_of: datetime
+    generation: int
+    model_version: str
+    expires_at: datetime
+
+    def __post_init__(self) -> None:
+        to_text(self.as_of)
+        if to_text(self.expires_at) <= to_text(self.as_of):
+            raise StoreError(
+                f"publication as of {to_text(self.as_of)}: found expires_at {to_text(self.expires_at)}; "
+                "expected a later time than as_of; mend publish.valid_hours"
+            )
+        if self.generation < 1:
+            raise StoreError(f"publication: found generation {self.generation}; expected one from next_generation(), 1 or more")
+        if not self.model_version:
+            raise StoreError("publication: found an empty model_version; expected the model bundle's version")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishResult:
+    """How a publication ended. ``users`` and ``rows`` are what was loaded: 0 where it was superseded before loading."""
+
+    version: int
+    status: Literal[Status.LIVE, Status.SUPERSEDED]
+    users: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicationRecord:
+    """One version as the store knows it. ``published_at`` is when it first became live, None if it never did."""
+
+    version: int
+    as_of: datetime
+    generation: int
+    model_version: str
+    expires_at: datetime
+    status: Status
+    users: int
+    rows: int
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Switch:
+    """One change of the live version, by a publication or a rollback."""
+
+    at: datetime
+    action: Action
+    from_version: int | None
+    to_version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """One video at its place in a list."""
+
+    rank: int
+    video_id: int
+    score: float
+    sources: str
+    reason: str
+
+
+class Snapshot(Protocol):
+    """One version, read consistently however often the live one changes meanwhile."""
+
+    @property
+    def live(self) -> PublicationRecord | None:
+        """The version that this snapshot reads; None before the first publication."""
+
+    def read(self, user_id: int, k: int) -> list[Recommendation]:
+        """Return a user's first ``k`` recommendations by rank; empty for a user who has none."""
+
+    def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
+        """Return a segment's first ``k`` videos by rank; empty for a segment that has no list."""
+
+
+class ServingStore(Protocol):
+    """Where recommendations are published to, and read from."""
+
+    def next_generation(self) -> int:
+        """Return a number higher than every one returned before, to whichever process."""
+
+    def publish(
+        self, publication: Publication, batches: Iterable[pa.RecordBatch], fallback: pa.Table, keep_versions: int
+    ) -> PublishResult:
+        """Load a version beside the live one, verify it, and make it live in one step if it is the newest.
+
+        Args:
+            publication: as of when, from which model, valid until when.
+            batches: rows of ``schemas.RECOMMENDATIONS``; fastest when sorted by user and rank. Not consumed when
+                something newer is live already.
+            fallback: rows of ``schemas.FALLBACK_RECOMMENDATIONS``; segment ``all`` must be there.
+            keep_versions: how many retired versions stay for a rollback.
+
+        Returns:
+            ``live``, or ``superseded`` where something newer is live: then readers see no change.
+
+        Raises:
+            StoreError: the rows break a rule, or the store cannot be written. What was live before still is.
+        """
+
+    def rollback(self, to_version: int | None = None, *, reason: str = "") -> PublicationRecord:
+        """Make a kept version live again and record it.
+
+        Args:
+            to_version: the version; None for the one that was live before the present one.
+            reason: for the record.
+
+        Raises:
+            StoreError: there is no such version, or its rows are not kept.
+        """
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open one consistent view of what is live now."""
+
+    def live(self) -> PublicationRecord | None:
+        """Return the live version; None before the first publication."""
+
+    def publications(self) -> list[PublicationRecord]:
+        """Return every version that was ever begun, newest first."""
+
+    def switches(self) -> list[Switch]:
+        """Return every change of the live version, newest first."""
+
+    def read(self, user_id: int, k: int) -> list[Recommendation]:
+        """Return a user's first ``k`` live recommendations by rank; empty for a user who has none."""
+
+    def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
+        """Return a segment's first ``k`` live videos by rank; empty for a segment that has no list."""
+
+    def close(self) -> None:
+        """Give up connections; the store opens them again when it is used again."""

@@ -1,0 +1,170 @@
+"""The rows of versions in the SQLite store: loading, verifying, reading and deleting them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from itertools import chain, repeat
+from typing import Any
+
+import pyarrow as pa
+
+from schemas import RECOMMENDATIONS
+from serving import _checks
+from serving._protocol import Recommendation, Status, StoreError
+from serving._sqlite_file import transaction
+from serving._sqlite_log import record
+
+__all__ = ["delete", "load", "load_fallback", "read", "read_fallback", "refuse_unless_loading", "verify"]
+
+_TRANSACTION_ROWS = 50_000  # about 0.1 s of write lock, so that two publishers and a rollback can take turns
+# Rows a statement: 1.5 times as fast as one, and 700 parameters stay below the least limit that SQLite is built with, 999.
+_STATEMENT_ROWS = 100
+_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+_INSERT_ROW = f"INSERT INTO recommendation_rows VALUES {_ROW}"
+_INSERT_ROWS = f"INSERT INTO recommendation_rows VALUES {', '.join([_ROW] * _STATEMENT_ROWS)}"
+_LISTS = (
+    "SELECT user_id, count(*) AS n, min(rank) AS first, max(rank) AS last, count(DISTINCT video_id) AS videos"
+    " FROM recommendation_rows WHERE version = ? GROUP BY user_id"
+)
+
+
+def load(connection: sqlite3.Connection, version: int, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write a version's rows in bounded transactions and return how many were handed in.
+
+    Raises:
+        StoreError: a row breaks a rule, or the version is not being loaded any more.
+    """
+    said = 0
+    for chunk in _checks.chunks(batches, _TRANSACTION_ROWS):
+        columns = _checks.values(chunk)  # outside of the transaction: others write meanwhile
+        try:
+            with transaction(connection):
+                refuse_unless_loading(connection, version)
+                _insert(connection, version, columns)
+        except sqlite3.IntegrityError as error:
+            raise StoreError(_repeated(connection, version, columns)) from error
+        said += chunk.num_rows
+    return said
+
+
+def load_fallback(connection: sqlite3.Connection, version: int, fallback: pa.Table) -> None:
+    """Write a version's checked fallback lists in one transaction."""
+    with transaction(connection):
+        refuse_unless_loading(connection, version)
+        rows = zip(repeat(version), *_checks.values(fallback), strict=False)
+        connection.executemany(f"INSERT INTO fallback_rows VALUES {_ROW}", rows)
+
+
+def refuse_unless_loading(connection: sqlite3.Connection, version: int) -> None:
+    """Stop a publisher whose version was given up by another one.
+
+    Raises:
+        StoreError: the version is not loading.
+    """
+    status = record(connection, version).status
+    if status is not Status.LOADING:
+        raise StoreError(
+            f"publication {version}: found status {status}, expected loading; another publisher took this one for dead, "
+            "because its .lock file beside the store was removed; leave such files alone and publish again"
+        )
+
+
+def verify(connection: sqlite3.Connection, version: int, said: int) -> tuple[int, int]:
+    """Compare what the file holds with what was handed in; note and return its users and rows.
+
+    The primary key rules out a rank that stands twice, so a user's ranks are 1, 2, ... when the least is 1 and the
+    greatest is their number.
+
+    Raises:
+        StoreError: rows are missing, ranks have a gap, or a user has a video twice.
+    """
+    users, rows, broken = connection.execute(
+        f"SELECT count(*), coalesce(sum(n), 0), coalesce(sum(first <> 1 OR last <> n OR videos <> n), 0) FROM ({_LISTS})",
+        (version,),
+    ).fetchone()
+    if rows != said or not rows:
+        raise StoreError(
+            f"publication {version}: found {rows} recommendations in the store, expected {said or 'at least one'}; "
+            "nothing was published: look at the stage that wrote them, then publish again"
+        )
+    if broken:
+        cursor = connection.execute(
+            f"SELECT user_id, n AS rows, first AS first_rank, last AS last_rank, videos AS distinct_videos FROM ({_LISTS})"
+            " WHERE first <> 1 OR last <> n OR videos <> n LIMIT ?",
+            (version, _checks.SHOWN),
+        )
+        names = [item[0] for item in cursor.description]
+        listed = _checks.shown(dict(zip(names, row, strict=True)) for row in cursor)
+        raise StoreError(
+            f"recommendations: found {broken} of {users} users with a gap in the ranks or a video twice, expected ranks "
+            f"1, 2, ... and each video once; first: {listed}; nothing was published: mend the stage that wrote them"
+        )
+    with transaction(connection):
+        connection.execute("UPDATE publication_log SET users = ?, rows = ? WHERE version = ?", (users, rows, version))
+    return int(users), int(rows)
+
+
+def read(connection: sqlite3.Connection, version: int, user_id: int, k: int) -> list[Recommendation]:
+    """Return a user's first ``k`` rows by rank."""
+    found = connection.execute(
+        "SELECT rank, video_id, score, sources, reason FROM recommendation_rows"
+        " WHERE version = ? AND user_id = ? ORDER BY rank LIMIT ?",
+        (version, user_id, k),
+    )
+    return [Recommendation(*row) for row in found]
+
+
+def read_fallback(connection: sqlite3.Connection, version: int, segment: str, k: int) -> list[Recommendation]:
+    """Return a segment's first ``k`` rows by rank."""
+    found = connection.execute(
+        "SELECT rank, video_id, score, sources, reason FROM fallback_rows"
+        " WHERE version = ? AND segment = ? ORDER BY rank LIMIT ?",
+        (version, segment, k),
+    )
+    return [Recommendation(*row) for row in found]
+
+
+def delete(connection: sqlite3.Connection) -> None:
+    """Delete the rows of versions that nobody will read again, in bounded transactions."""
+    query = "SELECT version FROM publication_log WHERE has_rows AND status IN ('failed', 'superseded', 'removed')"
+    for (version,) in connection.execute(query).fetchall():
+        _delete(connection, version)
+
+
+def _insert(connection: sqlite3.Connection, version: int, columns: list[list[Any]]) -> None:
+    flat = tuple(chain.from_iterable(zip(repeat(version), *columns, strict=False)))
+    width = len(columns) + 1
+    step = width * _STATEMENT_ROWS
+    whole = len(flat) - len(flat) % step
+    connection.executemany(_INSERT_ROWS, (flat[start : start + step] for start in range(0, whole, step)))
+    connection.executemany(_INSERT_ROW, (flat[start : start + width] for start in range(whole, len(flat), width)))
+
+
+def _repeated(connection: sqlite3.Connection, version: int, columns: list[list[Any]]) -> str:
+    """Say which row the primary key refused: insert them one by one until it does, then undo."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for row in zip(*columns, strict=True):
+            try:
+                connection.execute(_INSERT_ROW, (version, *row))
+            except sqlite3.IntegrityError:
+                listed = _checks.shown([dict(zip(RECOMMENDATIONS.columns, row, strict=True))])
+                return (
+                    f"recommendations: found a second row for the same user and rank: {listed}; expected each rank once a "
+                    "user; nothing was published: mend the stage that wrote them"
+                )
+    finally:
+        connection.rollback()
+    return "recommendations: the store refused a row that it then accepted; publish again"
+
+
+def _delete(connection: sqlite3.Connection, version: int) -> None:
+    query = "SELECT user_id FROM recommendation_rows WHERE version = ? ORDER BY user_id LIMIT 1 OFFSET ?"
+    while last := connection.execute(query, (version, _TRANSACTION_ROWS)).fetchone():
+        with transaction(connection):
+            connection.execute("DELETE FROM recommendation_rows WHERE version = ? AND user_id <= ?", (version, *last))
+    with transaction(connection):
+        connection.execute("DELETE FROM recommendation_rows WHERE version = ?", (version,))
+        connection.execute("DELETE FROM fallback_rows WHERE version = ?", (version,))
+        connection.execute("UPDATE publication_log SET has_rows = 0 WHERE version = ?", (version,))

@@ -1,0 +1,118 @@
+"""One user's homepage at the terminal: ``python -m serving.reader USER_ID [--k 20] [--country DE]``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from conf import ConfigError
+from conf.paths import paths
+from schemas.errors import ReelflowError
+from serving._homepage import Homepage, RecommendationReader
+from serving._protocol import to_text
+from serving._sqlite import SqliteStore
+from serving._titles import titles
+
+__all__ = ["Homepage", "RecommendationReader", "main", "render"]
+
+_TITLE_WIDTH = 48
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a homepage; returns the exit status, 2 for what the user can mend."""
+    options = _parser().parse_args(arguments)
+    try:
+        user_id, now = _integer(options.user_id), _moment(options.at)
+        store = SqliteStore(options.store or paths().store)
+        segments = (f"country={options.country}", "all") if options.country else ("all",)
+        page = RecommendationReader(store).get(user_id, options.k, segments, now=now)
+        names, remark = titles(paths().lake, [row.video_id for row in page.rows])
+    except (ReelflowError, ConfigError) as error:
+        print(f"reader: {error}", file=sys.stderr)
+        return 2
+    print(render(page, names))
+    if remark:
+        print(remark)
+    return 0
+
+
+def render(page: Homepage, names: dict[int, str]) -> str:
+    """Lay a homepage out as text: what it is, how fresh it is, and an aligned table."""
+    if page.fallback:
+        heading = f"user {page.user_id}: no list of their own; fallback list {page.segment!r}"
+        if page.segment is None:
+            heading = f"user {page.user_id}: no list of their own, and no fallback list either"
+    else:
+        heading = f"user {page.user_id}: {len(page.rows)} recommendations"
+    freshness = f"STALE since {to_text(page.expires_at)}" if page.stale else f"fresh until {to_text(page.expires_at)}"
+    as_of = to_text(page.as_of)
+    cells = [("rank", "title", "score", "sources", "as_of")]
+    cells += [
+        (str(row.rank), _short(names.get(row.video_id, f"video {row.video_id}")), f"{row.score:.4f}", row.sources, as_of)
+        for row in page.rows
+    ]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(_pad(cell, width, right=index in (0, 2)) for index, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+    return "\n".join(
+        [heading, f"version {page.version} of model {page.model_version}, {freshness}", "", *map(str.rstrip, lines)]
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m serving.reader", description="Print what a user's homepage shows.")
+    parser.add_argument("user_id", metavar="USER_ID", help="the user, an integer")
+    parser.add_argument("--k", type=int, default=20, help="how many videos (default 20)")
+    parser.add_argument("--store", type=Path, help="SQLite file (default: paths.store of the configuration)")
+    parser.add_argument("--country", help="fallback country, for example DE")
+    parser.add_argument(
+        "--at", metavar="ISO", help="judge freshness at this time, for example 2026-01-08T06:00:00Z (default: now)"
+    )
+    return parser
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ReelflowError(f"user {text!r}: found text, expected an integer user_id, for example 42") from None
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ReelflowError(f"--at {text!r}: expected ISO 8601, for example 2026-01-08T06:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _short(text: str) -> str:
+    text = "".join(character if character.isprintable() else " " for character in text)
+    while _width(text) > _TITLE_WIDTH:
+        text = text[:-2] + "…"
+    return text
+
+
+def _width(text: str) -> int:
+    """Columns on a terminal: East Asian wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(character) else 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        for character in text
+    )
+
+
+def _pad(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+if __name__ == "__main__":
+    sys.exit(main())

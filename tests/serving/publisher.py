@@ -1,0 +1,66 @@
+"""A publisher in a process of its own that can be made to die: ``-m tests.serving.publisher STORE DAY GENERATION HOW``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from schemas.errors import ReelflowError
+from serving import SqliteStore, _sqlite, _sqlite_log, _sqlite_rows
+from tests.serving.builders import fallback, publication, rows
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.RecordBatch]:
+    for index, part in enumerate(rows(number, generation, users=users, k=100, per_batch=500)):
+        yield part
+        if index == 1 and how == "die-loading":
+            die()
+        if index == 1 and how == "wait":
+            print("waiting", flush=True)
+            sys.stdin.readline()
+        if how == "slow":
+            time.sleep(0.02)
+    if how == "die-loaded":
+        die()
+
+
+def main(path: str, number: str, generation: str, how: str, users: str = "1500") -> int:
+    if how == "die-before-switch":
+        _sqlite_rows.verify = die
+    if how == "die-in-switch":
+        _sqlite_log.retire_old = die  # within the transaction, after the new version was marked live
+    if how == "die-clearing":
+        _sqlite.SqliteStore._clear = lambda store, connection: die() if store.live() else None  # type: ignore[method-assign]
+    if how == "die-deleting":
+        _sqlite_rows._delete = lambda connection, version: (
+            connection.execute("DELETE FROM recommendation_rows WHERE version = ? AND user_id < 50", (version,)),
+            die(),
+        )
+    store = SqliteStore(Path(path))
+    attempt = int(generation) or store.next_generation()
+    try:
+        result = store.publish(
+            publication(int(number), attempt),
+            batches(int(number), attempt, how, int(users)),
+            fallback(int(number), attempt),
+            keep_versions=0 if how == "die-deleting" else 2,
+        )
+    except ReelflowError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(result.status, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

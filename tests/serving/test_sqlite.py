@@ -1,0 +1,245 @@
+"""The SQLite store: the common contract, and what only a file can show."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from schemas.errors import ReelflowError
+from serving import Publication, SqliteStore
+from tests.serving.builders import K, expected, fallback, publication, publish, rows, videos
+from tests.serving.contract import Factory, StoreContract
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "made on demand" / "what's [live]?#1.sqlite"
+
+
+def query(path: Path, sql: str, *parameters: object) -> list[tuple[object, ...]]:
+    """Read as an app does that has nothing but SQL."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    finally:
+        connection.close()
+
+
+class TestSqliteStore(StoreContract):
+    @pytest.fixture
+    def open_store(self, path: Path) -> Iterator[Factory]:
+        opened: list[SqliteStore] = []
+
+        def factory() -> SqliteStore:
+            opened.append(SqliteStore(path))
+            return opened[-1]
+
+        yield factory
+        for store in opened:
+            store.close()
+
+
+class TestRelations:
+    COLUMNS = ("video_id", "score", "sources", "reason", "model_version", "as_of", "expires_at")
+
+    def test_relations_have_the_columns_of_the_contract(self, path: Path) -> None:
+        publish(SqliteStore(path), 8, 1)
+        connection = sqlite3.connect(path)
+        for relation, columns in (
+            ("recommendations", ("user_id", "rank", *self.COLUMNS)),
+            ("fallback_recommendations", ("segment", "rank", *self.COLUMNS)),
+            ("publications", ("version", "as_of", "model_version", "status", "users", "rows", "published_at")),
+        ):
+            cursor = connection.execute(f"SELECT * FROM {relation}")
+            assert tuple(item[0] for item in cursor.description) == columns
+        connection.close()
+
+    def test_plain_sql_reads_the_live_version(self, path: Path) -> None:
+        store = SqliteStore(path, clock=lambda: datetime(2026, 1, 8, 1, 2, 3, 456, tzinfo=UTC))
+        publish(store, 8, 1)
+        publish(store, 9, 2)
+        times = ("2026-01-09T00:00:00Z", "2026-01-11T00:00:00Z")
+        assert query(path, "SELECT * FROM recommendations WHERE user_id = ? ORDER BY rank LIMIT 1", 7) == [
+            (7, 1, 9_002_001, 1.0, "retrieval:1", "day 9", "model-9-2", *times)
+        ]
+        assert query(path, "SELECT count(*), count(DISTINCT as_of) FROM recommendations") == [(100, 1)]
+        assert query(path, "SELECT * FROM fallback_recommendations WHERE segment = 'all' AND rank = 2") == [
+            ("all", 2, 9_002_502, 0.5, "popular:2", "popular on day 9 in all", "model-9-2", *times)
+        ]
+        published = "2026-01-08T01:02:03Z"
+        assert query(path, "SELECT * FROM publications") == [
+            (2, "2026-01-09T00:00:00Z", "model-9-2", "live", 20, 100, published),
+            (1, "2026-01-08T00:00:00Z", "model-8-1", "retired", 20, 100, published),
+        ]
+
+    def test_a_user_is_looked_up_by_index_without_sorting(self, path: Path) -> None:
+        publish(SqliteStore(path), 8, 1)
+        for sql, key in (
+            ("SELECT * FROM recommendations WHERE user_id = ? ORDER BY rank", "user_id"),
+            ("SELECT * FROM recommendations WHERE user_id = ? AND rank <= 20 ORDER BY rank", "user_id"),
+            ("SELECT * FROM fallback_recommendations WHERE segment = ? ORDER BY rank", "segment"),
+        ):
+            steps = [str(row[3]) for row in query(path, f"EXPLAIN QUERY PLAN {sql}", 1)]
+            assert steps[0] == "SEARCH p USING INDEX one_live (status=?)"
+            assert f"SEARCH r USING PRIMARY KEY (version=? AND {key}=?" in steps[1]
+            assert len(steps) == 2  # neither a scan nor a sort
+
+    def test_two_live_versions_are_impossible_in_the_file_itself(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1)
+        publish(store, 9, 2)
+        with pytest.raises(sqlite3.IntegrityError):
+            query(path, "UPDATE publication_log SET status = 'live'")
+
+    def test_rows_of_versions_that_nobody_reads_are_gone(self, path: Path) -> None:
+        store = SqliteStore(path)
+        for number in (8, 9, 10, 11):
+            publish(store, number, number, keep=1)
+        publish(store, 7, 99)
+        assert query(path, "SELECT DISTINCT version FROM recommendation_rows") == [(3,), (4,)]
+        assert query(path, "SELECT DISTINCT version FROM fallback_rows") == [(3,), (4,)]
+
+    def test_a_version_of_many_transactions_is_loaded_and_deleted_whole(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1, keep=0, users=1_301, k=100, per_batch=900)
+        assert query(path, "SELECT count(*), count(DISTINCT user_id), sum(rank) FROM recommendations") == [
+            (130_100, 1_301, 1_301 * 5_050)
+        ]
+        publish(store, 9, 2, keep=0)
+        assert query(path, "SELECT count(*) FROM recommendation_rows") == [(20 * K,)]
+
+
+class TestFile:
+    def test_reading_creates_nothing(self, path: Path) -> None:
+        assert SqliteStore(path).live() is None
+        assert not path.parent.exists()
+
+    def test_no_lock_files_are_left(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1)
+        publish(store, 7, 2)
+        with pytest.raises(ReelflowError):
+            store.publish(publication(9, 3), [], fallback(9, 3), 3)
+        assert list(path.parent.glob("*.lock")) == []
+
+    def test_folder_is_refused(self, tmp_path: Path) -> None:
+        for use in (SqliteStore.live, SqliteStore.next_generation):
+            with pytest.raises(ReelflowError, match="found a folder, expected a SQLite file"):
+                use(SqliteStore(tmp_path))
+
+    def test_another_kind_of_file_is_refused(self, path: Path) -> None:
+        path.parent.mkdir()
+        path.write_text("user_id,rank\n" * 1000)
+        for use in (SqliteStore.live, SqliteStore.next_generation):
+            with pytest.raises(ReelflowError, match="found another kind of file, expected a SQLite store"):
+                use(SqliteStore(path))
+        assert path.read_text() == "user_id,rank\n" * 1000
+
+    def test_database_of_another_application_is_refused_and_left_alone(self, path: Path) -> None:
+        path.parent.mkdir()
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE recommendations (a)")
+        connection.close()
+        before = path.read_bytes()
+        for use in (SqliteStore.live, SqliteStore.next_generation):
+            with pytest.raises(ReelflowError, match="database of another application"):
+                use(SqliteStore(path))
+        assert path.read_bytes() == before
+
+    def test_empty_file_becomes_a_store(self, path: Path) -> None:
+        path.parent.mkdir()
+        path.touch()
+        store = SqliteStore(path)
+        assert store.live() is None
+        publish(store, 8, 1)
+        assert videos(store) == expected(8, 1)
+
+    @pytest.mark.parametrize(("version", "whose"), [(0, "an older"), (2, "a newer")])
+    def test_other_schema_version_is_refused(self, path: Path, version: int, whose: str) -> None:
+        publish(SqliteStore(path), 8, 1)
+        query(path, f"PRAGMA user_version = {version}")
+        for use in (SqliteStore.live, SqliteStore.next_generation):
+            with pytest.raises(ReelflowError, match=f"schema version {version}, expected 1; {whose} reelflow"):
+                use(SqliteStore(path))
+
+    def test_damaged_file_is_reported(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1, users=2_000)
+        store.close()
+        content = path.read_bytes()
+        path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+        with pytest.raises(ReelflowError, match="the file is damaged"):
+            SqliteStore(path).live()
+        with pytest.raises(ReelflowError, match="the file is damaged"):
+            publish(SqliteStore(path), 9, 2)
+
+    def test_folder_that_cannot_be_made_is_reported(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        store = SqliteStore(tmp_path / "file" / "store.sqlite")
+        with pytest.raises(ReelflowError, match="its folder cannot be made"):
+            store.next_generation()
+
+    def test_file_that_was_replaced_is_opened_anew(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1)
+        assert videos(store) == expected(8, 1)
+        for file in path.parent.iterdir():
+            file.unlink()
+        assert store.live() is None
+        publish(SqliteStore(path), 7, 1)
+        assert videos(store) == expected(7, 1)
+
+    def test_failure_while_deleting_old_rows_does_not_fail_a_publication(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(connection: sqlite3.Connection) -> None:
+            connection.execute("SELECT * FROM missing")
+
+        store = SqliteStore(path)
+        publish(store, 8, 1, keep=0)
+        with monkeypatch.context() as patch:
+            patch.setattr("serving._sqlite_rows.delete", broken)
+            assert publish(store, 9, 2, keep=0).status == "live"
+        assert "rows of old versions were not removed" in caplog.text
+        publish(store, 9, 3, keep=0)
+        assert query(path, "SELECT DISTINCT version FROM recommendation_rows") == [(3,)]
+
+    def test_publisher_whose_lock_file_was_removed_gives_up(self, path: Path) -> None:
+        store, other = SqliteStore(path), SqliteStore(path)
+        publish(store, 8, 1)
+
+        def interrupted() -> Iterator[pa.RecordBatch]:
+            yield from rows(9, 2)
+            (lock,) = path.parent.glob("*.lock")
+            lock.unlink()
+            publish(other, 8, 3)
+            yield from rows(9, 2, first_user=1_000)
+
+        with pytest.raises(ReelflowError, match="publication 2: found status failed, expected loading"):
+            store.publish(publication(9, 2), interrupted(), fallback(9, 2), 3)
+        assert videos(store) == expected(8, 3)
+        assert query(path, "SELECT DISTINCT version FROM recommendation_rows") == [(1,), (3,)]
+
+    @pytest.mark.parametrize(
+        ("as_of", "found"),
+        [
+            (datetime(2026, 1, 8), "no time zone"),
+            (datetime(2026, 1, 8, 0, 0, 0, 1, UTC), "a fraction of a second"),
+            (datetime(2027, 1, 1, tzinfo=UTC), "expected a later time than as_of"),
+        ],
+    )
+    def test_senseless_times_are_refused(self, as_of: datetime, found: str) -> None:
+        with pytest.raises(ReelflowError, match=found):
+            Publication(as_of=as_of, generation=1, model_version="m", expires_at=datetime(2026, 2, 1, tzinfo=UTC))
+
+    def test_senseless_generation_and_model_version_are_refused(self) -> None:
+        with pytest.raises(ReelflowError, match="found generation 0"):
+            publication(8, 0)
+        with pytest.raises(ReelflowError, match="empty model_version"):
+            replace(publication(8, 1), model_version="")
