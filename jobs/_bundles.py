@@ -47,9 +47,7 @@ def current(context: Context, kind: str, recipe: Recipe) -> Bundle | None:
     return found if found.properties.get("recipe") == _plain(recipe) and not context.force else None
 
 
-def commit(
-    context: Context, kind: str, recipe: Recipe, write: Callable[[Path], None], properties: Mapping[str, Any]
-) -> Bundle:
+def commit(context: Context, kind: str, recipe: Recipe, write: Callable[[Path], None], properties: Mapping[str, Any]) -> Bundle:
     """Let ``write`` fill a fresh directory, seal it, and put it in the place of this run's bundle."""
     live = location(context, kind)
     staged = live.with_name(f".{live.name}.{os.getpid()}")

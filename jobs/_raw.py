@@ -215,7 +215,9 @@ def _json_frames(spark: SparkSession, files: Sequence[RawFile], table: Table) ->
 def _csv_frames(spark: SparkSession, files: Sequence[RawFile], table: Table) -> list[DataFrame]:
     frames = []
     for group in _grouped(files, by_schema=False):
-        header = [name if name and group[0].header.index(name) == i else f"_column_{i}" for i, name in enumerate(group[0].header)]
+        header = [
+            name if name and group[0].header.index(name) == i else f"_column_{i}" for i, name in enumerate(group[0].header)
+        ]
         shape = t.StructType([t.StructField(name, t.StringType()) for name in (*header, _CORRUPT)])
         raw = spark.read.csv(
             [str(file.path) for file in group],
@@ -261,7 +263,10 @@ def _conform(raw: DataFrame, table: Table, record: Column, broken: Column) -> Da
     found = f.coalesce(*flaws)
     # Making JSON of a row costs more than all of its casts: only flawed rows are written down.
     return raw.select(
-        *columns, f.col("_metadata.file_path").alias(SOURCE_FILE), f.when(found.isNotNull(), record).alias(RECORD), found.alias(FLAW)
+        *columns,
+        f.col("_metadata.file_path").alias(SOURCE_FILE),
+        f.when(found.isNotNull(), record).alias(RECORD),
+        found.alias(FLAW),
     )
 
 
@@ -280,7 +285,7 @@ def _cast(field: Field, found: t.DataType) -> tuple[Column, Column]:
             return source, f.try_to_timestamp(source)
         if field.type == "list<string>":
             listed = f.try_parse_json(source).isNotNull() & source.startswith("[")
-            return source, f.when(listed, f.from_json(source, target)).otherwise(f.split(source, r"\|"))
+            return source, f.when(listed, f.from_json(source, t.ArrayType(t.StringType()))).otherwise(f.split(source, r"\|"))
         return source, source.try_cast(target)
     if isinstance(found, t.DoubleType | t.FloatType):
         source = f.when(~f.isnan(source), source)

@@ -12,7 +12,17 @@ from pyspark.sql import Window as W
 from pyspark.sql import functions as f
 
 from jobs._raw import (
-    FLAW, RECORD, SOURCE_FILE, RawFile, file_name, partition_files, partition_value, range_flaw, read_raw, snapshot_dates, written_down,
+    FLAW,
+    RECORD,
+    SOURCE_FILE,
+    RawFile,
+    file_name,
+    partition_files,
+    partition_value,
+    range_flaw,
+    read_raw,
+    snapshot_dates,
+    written_down,
 )  # fmt: skip
 from jobs._stage import Context
 from jobs._tables import Partition, Recipe, code_version

@@ -129,13 +129,13 @@ class Tracker:
         recipe = bundle.properties["recipe"]
         for key, value in _flat(recipe["parameters"]).items():
             self._client.log_param(run_id, key, value)
-        for key, value in metrics.items():
-            self._client.log_metric(run_id, _metric_name(key), value)
+        for key, figure in metrics.items():
+            self._client.log_metric(run_id, _metric_name(key), figure)
         for record in history:
             step = int(record.get("epoch", 0))
-            for key, value in record.items():
+            for key, figure in record.items():
                 if key != "epoch":
-                    self._client.log_metric(run_id, _metric_name(key), value, step=step)
+                    self._client.log_metric(run_id, _metric_name(key), figure, step=step)
         self._client.log_artifacts(run_id, str(bundle.path), bundle.kind)
         with suppress(MlflowException):
             self._client.create_registered_model(name)

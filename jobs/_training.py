@@ -67,7 +67,9 @@ def inputs(context: Context) -> dict[str, str]:
     lake, today = context.lake, [Partition(context.last_day)]
     for table in (USER_FEATURES, VIDEO_FEATURES):
         if lake.manifest(table, today[0]) is None:
-            raise ReelflowError(f"table {table.name}: no partition {today[0].path}; run features --as-of {iso(context.as_of)} first")
+            raise ReelflowError(
+                f"table {table.name}: no partition {today[0].path}; run features --as-of {iso(context.as_of)} first"
+            )
     return {
         EXAMPLES.name: lake.digest(EXAMPLES, lake.partitions(EXAMPLES, context.window)),
         VIDEO_COUNTS.name: lake.digest(VIDEO_COUNTS, lake.partitions(VIDEO_COUNTS, context.window)),

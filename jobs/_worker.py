@@ -5,7 +5,7 @@ A module of its own, because a function of the stage's main module would travel 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -31,7 +31,7 @@ class Model:
     config_json: str
 
 
-def recommend_batches(model: Model, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def recommend_batches(model: Model, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Recommend for each batch of users; runs in a Spark worker."""
     config = RecommendConfig.model_validate_json(model.config_json)
     for batch in batches:

@@ -105,7 +105,9 @@ def label(events: DataFrame, config: ExamplesConfig) -> DataFrame:
     )
     busy = impressions.join(acted, on=pair, how="left_semi").unionByName(actions)
     outcomes = quiet.unionByName(_attribute(busy, config))
-    fraction = f.when(f.col(col.DURATION_SECONDS) > 0, f.least(f.lit(1.0), f.col(col.WATCH_SECONDS) / f.col(col.DURATION_SECONDS)))
+    fraction = f.when(
+        f.col(col.DURATION_SECONDS) > 0, f.least(f.lit(1.0), f.col(col.WATCH_SECONDS) / f.col(col.DURATION_SECONDS))
+    )
     watched = f.coalesce(f.col(col.WATCH_FRACTION) >= config.relevant_watch_fraction, f.lit(False))
     relevant = (f.col(col.LIKED) | watched) & ~f.col(col.DISLIKED)
     derived = outcomes.withColumns(

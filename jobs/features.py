@@ -65,7 +65,9 @@ def daily_counts(examples: DataFrame) -> DataFrame:
     def total(condition: Column) -> Column:
         whole = f.count_if(condition & (f.col(col.WEIGHT) == 1.0))
         sampled = f.count_if(condition & (f.col(col.WEIGHT) != 1.0))
-        return (whole + sampled * f.coalesce(f.max(f.when(f.col(col.WEIGHT) != 1.0, f.col(col.WEIGHT))), f.lit(1.0))).cast("double")
+        return (whole + sampled * f.coalesce(f.max(f.when(f.col(col.WEIGHT) != 1.0, f.col(col.WEIGHT))), f.lit(1.0))).cast(
+            "double"
+        )
 
     return examples.groupBy(f.date_format(col.KNOWN_AT, "yyyy-MM-dd").alias(col.DT), col.VIDEO_ID).agg(
         total(f.col(col.EXPOSURE) == "impression").alias(col.IMPRESSIONS),
@@ -145,7 +147,9 @@ def _video_features(context: Context, spark: SparkSession, config: FeaturesConfi
     """One row per uploaded video: facts of its newest snapshot and counters of the look-back."""
     videos = read_files(spark, VIDEOS, context.lake.files(VIDEOS, [Partition(context.last_day)]))
     counters = _counters(context, spark, config)
-    zero = {name: f.coalesce(name, f.lit(0.0)) for name in (col.IMPRESSIONS, col.VIEWS, col.LIKES, col.RELEVANT, col.POPULARITY)}
+    zero = {
+        name: f.coalesce(name, f.lit(0.0)) for name in (col.IMPRESSIONS, col.VIEWS, col.LIKES, col.RELEVANT, col.POPULARITY)
+    }
     joined = videos.join(counters, on=col.VIDEO_ID, how="left")  # video_id is unique on both sides
     return joined.where(f.col(col.UPLOADED_AT) < f.lit(context.as_of)).withColumns(
         {

@@ -26,7 +26,9 @@ def run(context: Context) -> Report:
     config = load("index", IndexConfig)
     models = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS)}
     today = [Partition(context.last_day)]
-    inputs = {kind: bundle.digest for kind, bundle in models.items()} | {VIDEO_FEATURES.name: context.lake.digest(VIDEO_FEATURES, today)}
+    inputs = {kind: bundle.digest for kind, bundle in models.items()} | {
+        VIDEO_FEATURES.name: context.lake.digest(VIDEO_FEATURES, today)
+    }
     recipe = Recipe(inputs, code_version("jobs/index.py", "models"), config.model_dump(mode="json"))
     if _bundles.current(context, _bundles.SERVING, recipe) is not None:
         return Report(up_to_date=True)
@@ -40,7 +42,9 @@ def run(context: Context) -> Report:
         index.write(folder / INDEX_FILE)
 
     _bundles.commit(context, _bundles.SERVING, recipe, write, {"videos": len(catalogue.video_ids), "indexed": len(positions)})
-    return Report(read={"videos": len(catalogue.video_ids)}, wrote={"indexed videos": len(positions)}, notes=[f"{config.kind} index"])
+    return Report(
+        read={"videos": len(catalogue.video_ids)}, wrote={"indexed videos": len(positions)}, notes=[f"{config.kind} index"]
+    )
 
 
 def main() -> None:

@@ -26,7 +26,18 @@ from pyspark.sql import functions as f
 from conf import Section, load
 from jobs import _snapshots, _stage
 from jobs._raw import (
-    FLAW, RECORD, SOURCE_FILE, RawFile, file_name, flaw, partition_files, partition_value, range_flaw, read_raw, shown, written_down,
+    FLAW,
+    RECORD,
+    SOURCE_FILE,
+    RawFile,
+    file_name,
+    flaw,
+    partition_files,
+    partition_value,
+    range_flaw,
+    read_raw,
+    shown,
+    written_down,
 )  # fmt: skip
 from jobs._session import spark_session
 from jobs._stage import Context, Report
@@ -102,12 +113,16 @@ def judge(rows: DataFrame, durations: DataFrame, config: IngestConfig) -> DataFr
     Returns:
         The columns of ``interactions`` plus ``_hour``, ``_status``, ``_file``, ``_record`` (rejected rows only) and ``_flaw``.
     """
-    hour = f.concat(partition_value(col.DT, 3, 10), f.lit(" "), partition_value(col.HR, 2, 2), f.lit(":00:00")).cast("timestamp")
+    hour = f.concat(partition_value(col.DT, 3, 10), f.lit(" "), partition_value(col.HR, 2, 2), f.lit(":00:00")).cast(
+        "timestamp"
+    )
     rows = rows.withColumn(_HOUR, hour)
     rows = rows.withColumn(FLAW, f.coalesce(FLAW, _interaction_flaw(config)))
     sound = f.col(FLAW).isNull()
     # Rejected rows do not compete with sound ones, and spread over the shuffle although their event_id may be null.
-    key = f.when(sound, f.col(col.EVENT_ID)).otherwise(f.concat(f.lit("\0"), f.xxhash64(*RAW_INTERACTIONS.columns).cast("string")))
+    key = f.when(sound, f.col(col.EVENT_ID)).otherwise(
+        f.concat(f.lit("\0"), f.xxhash64(*RAW_INTERACTIONS.columns).cast("string"))
+    )
     order = W.partitionBy(key).orderBy(_HOUR, col.OCCURRED_AT, f.xxhash64(*RAW_INTERACTIONS.columns))
     earlier = f.lag(_HOUR).over(order)
     repeated = sound & earlier.isNotNull() & (earlier >= f.col(_HOUR) - f.expr("interval 1 hour"))

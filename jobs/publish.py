@@ -21,7 +21,7 @@ from jobs._tables import Partition
 from jobs._tracking import Tracker
 from jobs._window import compact
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
-from serving import Publication, SqliteStore
+from serving import Publication, SqliteStore, Status
 
 _ROWS_PER_BATCH = 65_536
 
@@ -59,12 +59,14 @@ def run(context: Context) -> Report:
         expires_at=context.as_of + timedelta(hours=config.valid_hours),
     )
     result = store.publish(publication, _batches(files), fallback, config.keep_versions)
-    if result.status == "live":
+    if result.status is Status.LIVE:
         for bundle in bundles:
             tracker.promote(bundle)
     facts = {"status": str(result.status), "version": result.version, "model_version": version}
     note = f"version {result.version} is {result.status}" + (
-        "" if result.status == "live" or live is None else f": what is live, as of {live.as_of:%Y-%m-%dT%H:%M:%SZ}, is newer"
+        ""
+        if result.status is Status.LIVE or live is None
+        else f": what is live, as of {live.as_of:%Y-%m-%dT%H:%M:%SZ}, is newer"
     )
     return Report(read={"rows": table.rows}, wrote={"rows": result.rows, "users": result.users}, notes=[note], facts=facts)
 

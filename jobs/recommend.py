@@ -6,10 +6,11 @@ Reads the bundles ``wals``, ``towers`` and ``serving`` of this ``as_of`` and ``u
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from conf import load
@@ -35,7 +36,9 @@ def run(context: Context) -> Report:
     today = Partition(context.last_day)
     inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
     inputs[USER_FEATURES.name] = context.lake.digest(USER_FEATURES, [today])
-    recipe = Recipe(inputs, code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas"), config.model_dump(mode="json"))
+    recipe = Recipe(
+        inputs, code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas"), config.model_dump(mode="json")
+    )
     tables = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
     if not context.force and all(context.lake.is_current(table, today, recipe) for table in tables):
         return Report(up_to_date=True)
@@ -61,7 +64,7 @@ def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Reci
     users = read_files(spark, USER_FEATURES, context.lake.files(USER_FEATURES, [today]))
     tasks = spark.sparkContext.defaultParallelism
 
-    def recommend(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def recommend(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         return recommend_batches(model, batches)
 
     # Ranges of users in order: each output file is sorted, and so are the files.
@@ -83,8 +86,10 @@ def fallback_lists(catalogue: Catalogue, k: int) -> pa.Table:
     """
     order = catalogue.popular_order
     if not len(order):
-        raise TableError("catalogue: no video may be shown; expected at least one that is not removed; check the video snapshots")
-    anywhere = ~catalogue.blocked.any(axis=0)
+        raise TableError(
+            "catalogue: no video may be shown; expected at least one that is not removed; check the video snapshots"
+        )
+    anywhere: NDArray[np.bool_] = np.logical_not(np.any(catalogue.blocked, axis=0))
     segments = {EVERYONE: order[anywhere[order]] if anywhere[order].any() else order}
     segments |= {f"country={name}": order[~catalogue.blocked[row, order]] for row, name in enumerate(catalogue.countries)}
     parts = []

@@ -30,7 +30,11 @@ def run(context: Context) -> Report:
     """Fit the models unless the bundle of this ``as_of`` was made from the same inputs, code and settings."""
     config = load("towers", TowersConfig)
     split = load("split", _training.SplitConfig)
-    parameters = {"towers": config.model_dump(mode="json"), "split": split.model_dump(mode="json"), "window": str(context.window)}
+    parameters = {
+        "towers": config.model_dump(mode="json"),
+        "split": split.model_dump(mode="json"),
+        "window": str(context.window),
+    }
     code = code_version("jobs/train_towers.py", "jobs/_training.py", "models")
     recipe = Recipe(_training.inputs(context), code, parameters)
     found = _bundles.current(context, _bundles.TOWERS, recipe)
@@ -39,7 +43,9 @@ def run(context: Context) -> Report:
         return Report(up_to_date=True)
     torch.set_num_threads(max(1, torch.get_num_threads()))
     data = _training.read(context)
-    context.say(f"{data.examples.num_rows:,} examples, {int(data.train.sum()):,} to train, {int(data.validation.sum()):,} to validate")
+    context.say(
+        f"{data.examples.num_rows:,} examples, {int(data.train.sum()):,} to train, {int(data.validation.sum()):,} to validate"
+    )
     known = _tower_data(data, data.train, data.validation)
     everything = _tower_data(data, np.ones(data.examples.num_rows, dtype=bool), np.zeros(data.examples.num_rows, dtype=bool))
     models: dict[str, FittedRetrieval | FittedRanker] = {}
@@ -47,7 +53,9 @@ def run(context: Context) -> Report:
         holdout = fit(config, known, config.seed, _progress(context, f"{name}, holdout"))
         models[f"{_bundles.HOLDOUT}/{name}"] = holdout
         epochs = max(1, holdout.best_epoch)
-        models[f"{_bundles.FINAL}/{name}"] = fit(config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs)
+        models[f"{_bundles.FINAL}/{name}"] = fit(
+            config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs
+        )
     ranker = models[f"{_bundles.HOLDOUT}/ranker"]
     assert isinstance(ranker, FittedRanker)
     metrics = _ranker_metrics(ranker, data)
@@ -61,7 +69,11 @@ def run(context: Context) -> Report:
     history = [*models[f"{_bundles.HOLDOUT}/retrieval"].history, *ranker.history]
     version = Tracker.open().register(bundle, metrics, history)
     said = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
-    return Report(read={"examples": data.examples.num_rows}, notes=[f"ranker on the test split: {said}", f"candidate v{version}"], facts=metrics)
+    return Report(
+        read={"examples": data.examples.num_rows},
+        notes=[f"ranker on the test split: {said}", f"candidate v{version}"],
+        facts=metrics,
+    )
 
 
 def _tower_data(data: TrainingSet, train: np.ndarray, validation: np.ndarray) -> TowerData:

@@ -41,10 +41,17 @@ def run(context: Context) -> Report:
             model.save(folder / name)
 
     facts = {"users": len(final.users), "videos": len(final.videos), "examples": data.examples.num_rows}
-    metrics = {**{key: float(value) for key, value in facts.items()}, "mean_norm": float(np.linalg.norm(final.video_factors, axis=1).mean())}
+    metrics = {
+        **{key: float(value) for key, value in facts.items()},
+        "mean_norm": float(np.linalg.norm(final.video_factors, axis=1).mean()),
+    }
     bundle = _bundles.commit(context, _bundles.WALS, recipe, write, {"metrics": metrics})
     version = Tracker.open().register(bundle, metrics)
-    return Report(read={"examples": data.examples.num_rows}, wrote={"users": facts["users"], "videos": facts["videos"]}, notes=[f"candidate v{version}"])
+    return Report(
+        read={"examples": data.examples.num_rows},
+        wrote={"users": facts["users"], "videos": facts["videos"]},
+        notes=[f"candidate v{version}"],
+    )
 
 
 def _fit(config: WalsConfig, examples: pa.Table) -> FittedWals:

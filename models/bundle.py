@@ -46,10 +46,11 @@ def seal(path: Path, *, kind: str, properties: Mapping[str, Any]) -> Bundle:
         for file in sorted(path.rglob("*"))
         if file.is_file() and file.name != MANIFEST
     }
-    content = {"format_version": FORMAT_VERSION, "kind": kind, "properties": dict(properties), "files": files}
+    facts = dict(properties)
+    content = {"format_version": FORMAT_VERSION, "kind": kind, "properties": facts, "files": files}
     text = json.dumps(content, indent=1, sort_keys=True)
     (path / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    return Bundle(path, kind, hashlib.sha256(text.encode()).hexdigest(), content["properties"])
+    return Bundle(path, kind, hashlib.sha256(text.encode()).hexdigest(), facts)
 
 
 def open_bundle(path: Path, *, kind: str) -> Bundle:
@@ -70,7 +71,9 @@ def open_bundle(path: Path, *, kind: str) -> Bundle:
         file = path / name
         found = sha256(file) if file.exists() else "nothing"
         if found != expected:
-            raise BundleError(f"bundle {path}: file {name} has sha256 {found}, expected {expected}; it is damaged: train it again")
+            raise BundleError(
+                f"bundle {path}: file {name} has sha256 {found}, expected {expected}; it is damaged: train it again"
+            )
     return Bundle(path, kind, hashlib.sha256(text.rstrip("\n").encode()).hexdigest(), content["properties"])
 
 

@@ -33,9 +33,7 @@ class Ensemble:
     @staticmethod
     def load(wals: Path, towers: Path) -> Ensemble:
         """Read the models from the directories that the training stages wrote."""
-        return Ensemble(
-            FittedWals.load(wals), FittedRetrieval.load(towers / "retrieval"), FittedRanker.load(towers / "ranker")
-        )
+        return Ensemble(FittedWals.load(wals), FittedRetrieval.load(towers / "retrieval"), FittedRanker.load(towers / "ranker"))
 
     def catalogue(self, videos: pa.Table, at: datetime) -> Catalogue:
         """Every video's vectors at a moment, in ascending order of the id.

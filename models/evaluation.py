@@ -47,7 +47,14 @@ class Holdout:
 
 
 def holdout(
-    users: pa.Table, videos: pa.Table, counts: pa.Table, examples: pa.Table, *, at: datetime, half_life_days: float, max_users: int
+    users: pa.Table,
+    videos: pa.Table,
+    counts: pa.Table,
+    examples: pa.Table,
+    *,
+    at: datetime,
+    half_life_days: float,
+    max_users: int,
 ) -> Holdout:
     """Put the world back to the moment ``at``.
 

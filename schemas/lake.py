@@ -17,7 +17,10 @@ INTERACTIONS = Table(
     fields=(
         *(field for field in RAW_INTERACTIONS.fields if field.name not in (col.COMMENT, col.LATITUDE, col.LONGITUDE)),
         Field(
-            name=col.DURATION_SECONDS, type="float64", nullable=True, minimum=0.0,
+            name=col.DURATION_SECONDS,
+            type="float64",
+            nullable=True,
+            minimum=0.0,
             doc="Length of the video in its first snapshot, so that a label never changes; 0 when not known, null for a search.",
         ),
     ),

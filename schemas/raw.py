@@ -45,7 +45,10 @@ RAW_INTERACTIONS = Table(
         Field(name=col.USER_ID, type="int64", doc="Who acted."),
         Field(name=col.VIDEO_ID, type="int64", nullable=True, doc="On which video; null for a search only."),
         Field(
-            name=col.INTERACTION_TYPE, type="string", allowed=tuple(kind.value for kind in InteractionType), doc="What happened."
+            name=col.INTERACTION_TYPE,
+            type="string",
+            allowed=tuple(kind.value for kind in InteractionType),
+            doc="What happened.",
         ),
         Field(name=col.OCCURRED_AT, type="timestamp", doc="When, UTC; for a watch: when it began."),
         Field(name=col.WATCH_SECONDS, type="float64", nullable=True, minimum=0.0, doc="Seconds watched; on a watch."),

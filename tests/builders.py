@@ -8,7 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-VIDEO = {"title": "a title", "tags": ["x", "y"], "language": "en", "duration_seconds": 100.0, "uploaded_at": "2026-01-01T00:00:00Z"}
+VIDEO = {
+    "title": "a title",
+    "tags": ["x", "y"],
+    "language": "en",
+    "duration_seconds": 100.0,
+    "uploaded_at": "2026-01-01T00:00:00Z",
+}
 
 
 def event(event_id: str, kind: str, at: str, user: int = 1, video: int | None = 10, **more: Any) -> dict[str, Any]:
