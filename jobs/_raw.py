@@ -12,7 +12,7 @@ import json
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
 from pyspark.sql import types as t
+from pyspark.sql.pandas.types import from_arrow_type
 
 from jobs._session import spark_type, struct_of
 from models.bundle import sha256
@@ -35,6 +36,10 @@ SOURCE_FILE = "_file"
 _CORRUPT = "_corrupt_record"
 _FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv"}
 _FLAW_TYPE = "struct<reason:string,detail:string>"
+# A line of nothing but these is blank to Spark's CSV reader (Java's trim); here and for JSON Lines the same, or counts differ.
+_BLANK = "".join(map(chr, range(0x21)))
+_NOT_BLANK = r"[^\x00-\x20]"
+_NAN = ("NaN", '"NaN"', "nan")  # a missing number, as Python writes it; from_json keeps quotes around a bare NaN
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ def read_raw(spark: SparkSession, files: Sequence[RawFile], table: Table) -> Raw
 
     Files that cannot be opened become one row each, with reason ``unreadable_file``.
     """
+    spark.conf.set("spark.sql.caseSensitive", True)  # a log may hold `tag` beside `Tag`
     readable = [file for file in files if file.problem is None]
     unreadable = tuple(file for file in files if file.problem is not None)
     known = set(table.columns)
@@ -152,6 +158,8 @@ def _probe(path: Path) -> RawFile:
     kind = _FORMATS.get(suffix)
     if kind is None or (zipped and kind == "parquet"):
         return RawFile(path, "unknown", problem=f"unknown format {path.name!r}; expected .parquet, .jsonl or .csv")
+    if ":" in path.name:
+        return RawFile(path, kind, problem=f"name {path.name!r} holds a colon, which Spark cannot open; rename the file")
     try:
         if kind == "parquet":
             metadata = pq.read_metadata(path)
@@ -159,7 +167,7 @@ def _probe(path: Path) -> RawFile:
             return RawFile(path, kind, tuple(schema.names), schema.remove_metadata(), metadata.num_rows)
         opener = gzip.open if zipped else open
         with opener(path, "rt", encoding="utf-8-sig", errors="replace") as stream:
-            lines = (line for line in stream if line.strip())
+            lines = (line for line in stream if line.strip(_BLANK))
             first = next(lines, "")
             others = sum(1 for _ in lines)
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
@@ -188,26 +196,34 @@ def _grouped(files: Iterable[RawFile], by_schema: bool) -> list[list[RawFile]]:
 def _parquet_frames(spark: SparkSession, files: Sequence[RawFile], table: Table) -> list[DataFrame]:
     frames = []
     for group in _grouped(files, by_schema=True):
-        raw = spark.read.parquet(*[str(file.path) for file in group])
         schema = group[0].schema
         assert schema is not None
+        foreign = {item.name: str(item.type) for item in schema if _is_foreign(item)}
+        reader = spark.read
+        if foreign:
+            reader = reader.schema(_spark_schema(item for item in schema if item.name not in foreign))
+        raw = reader.parquet(*[_literal(file.path) for file in group])
         nanos = {item.name for item in schema if pa.types.is_timestamp(item.type) and item.type.unit == "ns"}
         for name in nanos & set(raw.columns):  # Spark reads nanoseconds as a plain long
-            raw = raw.withColumn(name, f.timestamp_micros((f.col(name) / 1000).cast("long")))
-        frames.append(_conform(raw, table, _as_json(raw.columns), f.lit(False)))
+            raw = raw.withColumn(name, f.timestamp_micros(f.floor(_quoted(name).cast("decimal(20,0)") / 1000).cast("long")))
+        frames.append(_conform(raw, table, _as_json(raw.columns), f.lit(False), foreign))
     return frames
 
 
 def _json_frames(spark: SparkSession, files: Sequence[RawFile], table: Table) -> list[DataFrame]:
     if not files:
         return []
-    lines = spark.read.text([str(file.path) for file in files]).where(f.trim("value") != "")
+    lines = spark.read.text([_literal(file.path) for file in files]).where(f.col("value").rlike(_NOT_BLANK))
     shape = t.StructType([t.StructField(name, t.StringType()) for name in (*table.columns, _CORRUPT)])
     parsed = f.from_json("value", shape, {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT})
     raw = lines.select("value", "_metadata", parsed.alias("row"))
-    broken = f.col("row").isNull() | f.col(f"row.{_CORRUPT}").isNotNull()
+    # The parser stops at the end of the first object: a line may hold a second one that a lost line break glued to it.
+    alone = f.from_json(f.concat(f.lit("["), "value", f.lit("]")), t.ArrayType(t.MapType(t.StringType(), t.StringType())))
+    glued = f.col("value").rlike(r"\}\s*\S") & (f.coalesce(f.size(alone), f.lit(0)) != 1)
+    cut = ~f.col("value").rlike(r"\}[\x00-\x20]*$")
+    broken = f.col("row").isNull() | f.col(f"row.{_CORRUPT}").isNotNull() | cut | glued
     raw = raw.select(
-        f.col("_metadata"), f.col("value").alias(RECORD), broken.alias("_broken"), *[f.col(f"row.{c}") for c in table.columns]
+        f.col("_metadata"), f.make_valid_utf8("value").alias(RECORD), broken.alias("_broken"), *[f.col(f"row.{c}") for c in table.columns]
     )
     return [_conform(raw, table, f.col(RECORD), f.col("_broken"))]
 
@@ -215,12 +231,12 @@ def _json_frames(spark: SparkSession, files: Sequence[RawFile], table: Table) ->
 def _csv_frames(spark: SparkSession, files: Sequence[RawFile], table: Table) -> list[DataFrame]:
     frames = []
     for group in _grouped(files, by_schema=False):
-        header = [
-            name if name and group[0].header.index(name) == i else f"_column_{i}" for i, name in enumerate(group[0].header)
-        ]
+        names = group[0].header
+        taken = ("", "_metadata", _CORRUPT)
+        header = [name if name not in taken and names.index(name) == i else f"_column_{i}" for i, name in enumerate(names)]
         shape = t.StructType([t.StructField(name, t.StringType()) for name in (*header, _CORRUPT)])
         raw = spark.read.csv(
-            [str(file.path) for file in group],
+            [_literal(file.path) for file in group],
             schema=shape, header=True, mode="PERMISSIVE", columnNameOfCorruptRecord=_CORRUPT, enforceSchema=True,
             quote='"', escape='"', ignoreLeadingWhiteSpace=True, ignoreTrailingWhiteSpace=True, maxCharsPerColumn=-1,
         )  # fmt: skip
@@ -240,19 +256,27 @@ def _unreadable_frame(spark: SparkSession, files: Sequence[RawFile], table: Tabl
         ]
     )
     blank = [None] * len(table.columns)
-    rows = [(*blank, str(file.path), None, (RejectReason.UNREADABLE_FILE.value, file.problem)) for file in files]
+    rows = [(*blank, file.path.as_uri(), None, (RejectReason.UNREADABLE_FILE.value, file.problem)) for file in files]
     return spark.createDataFrame(rows, shape)
 
 
-def _conform(raw: DataFrame, table: Table, record: Column, broken: Column) -> DataFrame:
-    """Cast a frame of any shape to the contract's columns, with the first flaw of each row."""
+def _conform(
+    raw: DataFrame, table: Table, record: Column, broken: Column, foreign: Mapping[str, str] | None = None
+) -> DataFrame:
+    """Cast a frame of any shape to the contract's columns, with the first flaw of each row.
+
+    ``foreign`` names columns of the file that the frame lacks because Spark does not know their types.
+    """
     types = {field.name: field.dataType for field in raw.schema}
     flaws = [flaw(broken, RejectReason.MALFORMED_RECORD, f.lit("the record cannot be parsed"))]
     columns = []
     for field in table.fields:
         if field.name not in types:
             columns.append(f.lit(None).cast(spark_type(field.type)).alias(field.name))
-            if not field.nullable:
+            if foreign and field.name in foreign:
+                detail = f"{field.name}: found {foreign[field.name]}; expected {field.type}"
+                flaws.append(flaw(f.lit(True), RejectReason.WRONG_TYPE, f.lit(detail)))
+            elif not field.nullable:
                 flaws.append(flaw(f.lit(True), RejectReason.MISSING_VALUE, f.lit(f"{field.name}: no such column in the file")))
             continue
         source, value = _cast(field, types[field.name])
@@ -282,11 +306,22 @@ def _cast(field: Field, found: t.DataType) -> tuple[Column, Column]:
     if isinstance(found, t.StringType):
         source = f.when(f.trim(source) != "", f.trim(source) if field.type != "string" else source)
         if field.type == "timestamp":
-            return source, f.try_to_timestamp(source)
+            # Spark would also take a year alone, and a time alone as one of today.
+            dated = (f.substring(source, 5, 1) == "-") & (f.substring(source, 8, 1) == "-") & (source >= "0001")
+            return source, f.when(dated, f.try_to_timestamp(source))
         if field.type == "list<string>":
             listed = f.try_parse_json(source).isNotNull() & source.startswith("[")
             return source, f.when(listed, f.from_json(source, t.ArrayType(t.StringType()))).otherwise(f.split(source, r"\|"))
+        if field.type in ("int32", "int64"):  # pandas writes 10 as 10.0 when another row has none
+            source = f.when(~source.isin(*_NAN), source)
+            whole = f.when(source.endswith(".0"), f.substring_index(source, ".", 1).try_cast(target))
+            return source, f.coalesce(source.try_cast(target), whole)
+        if field.type in ("float32", "float64"):
+            source = f.when(~source.isin(*_NAN), source)
+            return source, f.nanvl(source.try_cast(target), f.lit(None).cast(target))
         return source, source.try_cast(target)
+    if isinstance(found, t.BooleanType) and not isinstance(target, t.BooleanType):
+        return source, f.lit(None).cast(target)
     if isinstance(found, t.DoubleType | t.FloatType):
         source = f.when(~f.isnan(source), source)
     if field.type in ("int32", "int64") and isinstance(found, t.DoubleType | t.FloatType | t.DecimalType):
@@ -299,6 +334,28 @@ def _cast(field: Field, found: t.DataType) -> tuple[Column, Column]:
     if isinstance(found, t.BinaryType):
         return source, f.lit(None).cast(target)
     return source, source.try_cast(target)
+
+
+def _literal(path: Path) -> str:
+    """A path for Spark, which would take brackets and stars for a pattern."""
+    return re.sub(r"([\[\]{}*?\\])", r"\\\1", str(path))
+
+
+def _is_foreign(item: pa.Field) -> bool:
+    """Whether Spark cannot read a Parquet column: a type that it does not know, or the name of its own hidden column."""
+    return bool(item.name == "_metadata" or pa.types.is_time(item.type) or pa.types.is_float16(item.type))
+
+
+def _spark_schema(fields: Iterable[pa.Field]) -> t.StructType:
+    """Arrow fields as Spark reads them from Parquet."""
+    unsigned = {pa.uint8(): t.ShortType(), pa.uint16(): t.IntegerType(), pa.uint32(): t.LongType()}
+    unsigned[pa.uint64()] = t.DecimalType(20, 0)
+    found = []
+    for item in fields:
+        nanos = pa.types.is_timestamp(item.type) and item.type.unit == "ns"
+        kind = t.LongType() if nanos else unsigned.get(item.type) or from_arrow_type(item.type, prefer_timestamp_ntz=True)
+        found.append(t.StructField(item.name, kind))
+    return t.StructType(found)
 
 
 def _as_json(columns: Iterable[str]) -> Column:

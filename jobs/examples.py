@@ -4,7 +4,9 @@ Reads ``interactions``; writes ``examples`` by the hour in which a label became 
 
 - Every impression is one example. A click, watch, like, dislike, share, save or comment belongs to the latest impression of
   its user and video at or before it, if that is at most W ago.
-- An action that belongs to no impression starts an ``organic`` example, which later actions within W join.
+- An action that belongs to no impression is an ``organic`` example. Where W of silence went before it, later actions within
+  W join it; an action that a chain of others leads more than W away from its start stands alone. So what an action belongs
+  to is decided by the 2 W before it.
 - Relevant (label 1): liked, or watched at least half, and not disliked. Missed: neither click nor watch within W.
 - A video of unknown duration can be relevant only by a like.
 - Positives and dislikes are all kept. Other negatives are kept when a hash of their ``event_id`` falls below the sampling
@@ -159,6 +161,7 @@ def _attribute(events: DataFrame, config: ExamplesConfig) -> DataFrame:
     anchor = f.last(f.when(f.col("_start"), f.col(col.EVENT_ID)), ignorenulls=True).over(so_far)
     grouped = anchored.withColumn("_anchor", anchor).groupBy(col.USER_ID, col.VIDEO_ID, "_anchor")
     own = [name for name in _anchor_columns() if name not in (col.USER_ID, col.VIDEO_ID)]
+    is_watch = f.col(col.INTERACTION_TYPE) == InteractionType.WATCH.value
     exposure = f.when(is_impression, "impression").otherwise("organic").alias(col.EXPOSURE)
 
     def any_of(*kinds: InteractionType) -> Column:
@@ -170,7 +173,7 @@ def _attribute(events: DataFrame, config: ExamplesConfig) -> DataFrame:
         any_of(InteractionType.LIKE).alias(col.LIKED),
         any_of(InteractionType.SHARE, InteractionType.SAVE).alias(col.SHARED),
         any_of(InteractionType.DISLIKE).alias(col.DISLIKED),
-        f.coalesce(f.max(col.WATCH_SECONDS), f.lit(0.0)).alias(col.WATCH_SECONDS),
+        f.coalesce(f.max(f.when(is_watch, f.col(col.WATCH_SECONDS))), f.lit(0.0)).alias(col.WATCH_SECONDS),
     )
     return folded.select(
         col.USER_ID, col.VIDEO_ID, *[f.col(f"_own.{name}") for name in (*own, col.EXPOSURE)],

@@ -42,7 +42,7 @@ from jobs._raw import (
 from jobs._session import spark_session
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Recipe, TableError, code_version
-from jobs._window import HOUR, iso
+from jobs._window import HOUR, floor_hour, iso
 from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, VIDEOS, InteractionType, RejectReason
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -85,6 +85,11 @@ class _Totals:
 def run(context: Context) -> Report:
     """Bring every hour and day of the window up to date."""
     config = load("ingest", IngestConfig)
+    if floor_hour(context.as_of) != context.as_of:
+        raise ReelflowError(
+            f"window end {context.as_of:%Y-%m-%dT%H:%M:%S.%fZ}: not a whole hour; events are taken in by the hour, so "
+            f"{iso(floor_hour(context.as_of))} or {iso(floor_hour(context.as_of) + HOUR)} would do"
+        )
     snapshots = _snapshots.plan(context)
     spark = partial(spark_session, "ingest")
     refused = _snapshots.run(context, spark(), snapshots) if snapshots.stale else 0

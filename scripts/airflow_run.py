@@ -21,6 +21,7 @@ from airflow_environment import MESSAGE_FORMAT, PROGRAM, REPOSITORY
 DAG_ID = "reelflow_daily"
 TAIL = 40
 _LINE = re.compile(r"^\d{4}-\S+ (?:\S+ )?[A-Z]+ +(reelflow \| .*?)\s*$")
+_NOISE = re.compile(r"No tasks to run|::(?:end)?group::|Task instance state updated|\[DAG TEST\]|Marking run|DagRun Finished")
 _SECONDS = re.compile(r"reelflow-seconds \| (\S+) \| ([\d.]+)")
 
 
@@ -107,7 +108,8 @@ def run_day(logical_date: str, conf: dict[str, object], environment: dict[str, s
         for line in _lines(process):
             sink.write(line)
             sink.flush()
-            tail.append(line)
+            if not _NOISE.search(line):
+                tail.append(line)
             if match := _SECONDS.search(line):
                 seconds += float(match.group(2))
             elif match := _LINE.match(line):

@@ -94,13 +94,14 @@ def explicit_workspace(chosen: argparse.Namespace) -> Path | None:
 def overlay(home: Path, settings: dict[str, dict[str, Any]]) -> None:
     """Point this process and all it starts at the workspace, with ``settings`` laid over the user's own configuration file."""
     os.environ["REELFLOW_HOME"] = str(home)
+    own, target = os.environ.get("REELFLOW_CONF"), home / "run.yaml"
     if not settings:
+        if own is None:
+            target.unlink(missing_ok=True)
         return
-    own = os.environ.get("REELFLOW_CONF")
     merged: dict[str, Any] = (yaml.safe_load(Path(own).read_text(encoding="utf-8")) or {}) if own else {}
     for section, values in settings.items():
         merged[section] = {**(merged.get(section) or {}), **values}
-    target = home / "run.yaml"
     target.write_text("# Written by make run.\n" + yaml.safe_dump(merged, sort_keys=True), encoding="utf-8")
     os.environ["REELFLOW_CONF"] = str(target)
 
@@ -146,7 +147,8 @@ def options() -> argparse.Namespace:
 
 def main() -> None:
     """Run, and turn what can go wrong into a message and an exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for interrupt in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us in the background
+        signal.signal(interrupt, signal.default_int_handler)
     chosen = options()
     try:
         ends = run_on_logs(chosen) if chosen.raw else run_on_simulator(chosen)

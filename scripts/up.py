@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from airflow_environment import PROGRAM, REPOSITORY, airflow_environment
-from airflow_run import RunFailedError, migrate, only_one
+from airflow_run import RunFailedError, end_tree, migrate, only_one
 
 sys.path.insert(0, str(REPOSITORY))
 
@@ -20,6 +21,8 @@ def main() -> None:
     home = conf.home()
     if not os.environ.get("REELFLOW_CONF") and (home / "run.yaml").exists():
         os.environ["REELFLOW_CONF"] = str(home / "run.yaml")  # the logs that `make run RAW=...` named
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = airflow_environment(home, conf.resolved()["spark"]["master"])
     passwords = Path(environment["AIRFLOW_HOME"]) / "simple_auth_manager_passwords.json.generated"
     try:
@@ -31,7 +34,11 @@ def main() -> None:
                 "reelflow | up | the DAG is paused at first: unpause it there; Ctrl-C stops Airflow",
                 flush=True,
             )
-            sys.exit(subprocess.run([PROGRAM, "standalone"], env=environment, check=False).returncode)
+            process = subprocess.Popen([PROGRAM, "standalone"], env=environment, start_new_session=True)
+            try:
+                sys.exit(process.wait())
+            finally:
+                end_tree(process.pid)
     except (RunFailedError, conf.ConfigError) as error:
         sys.exit(f"reelflow | up | error: {error}")
     except KeyboardInterrupt:

@@ -41,15 +41,17 @@ def test_nothing_but_true_or_false_is_a_verdict(verdict, text):
 @pytest.mark.parametrize(
     ("passed", "line"),
     [
-        ("true", "reelflow | verdict | passed: because"),
-        ("false", "reelflow | verdict | refused, nothing is published: because"),
+        ('true, "reason": "because"', "passed: because"),
+        ('true, "reason": "passed: because"', "passed: because"),
+        ('false, "reason": "refused: because"', "refused, nothing is published: because"),
+        ("false", "refused, nothing is published: no reason given"),
     ],
 )
 def test_task_logs_the_reason(verdict, caplog, passed, line):
     logging.getLogger("airflow.task").propagate = True
     with caplog.at_level(logging.INFO):
         assert decide_on(verdict(f'{{"passed": {passed}}}')) is passed.startswith("true")
-    assert line in caplog.messages
+    assert f"reelflow | verdict | {line}" in caplog.messages
 
 
 def test_task_without_a_verdict_fails_for_good(tmp_path):
