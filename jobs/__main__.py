@@ -17,7 +17,7 @@ def main() -> None:
         found = sys.argv[1] if len(sys.argv) > 1 else "nothing"
         sys.exit(f"reelflow | error: stage: found {found!r}, expected one of {', '.join(stages)}")
     stage = sys.argv.pop(1)
-    import_module(f"jobs.{stage}").main()
+    sys.exit(import_module(f"jobs.{stage}").main())
 
 
 if __name__ == "__main__":

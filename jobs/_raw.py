@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,7 +39,6 @@ _FORMATS = {".parquet": "parquet", ".jsonl": "jsonl", ".csv": "csv"}
 _FLAW_TYPE = "struct<reason:string,detail:string>"
 # A line of nothing but these is blank to Spark's CSV reader (Java's trim); here and for JSON Lines the same, or counts differ.
 _BLANK = "".join(map(chr, range(0x21)))
-_NOT_BLANK = r"[^\x00-\x20]"
 _NAN = ("NaN", '"NaN"', "nan")  # a missing number, as Python writes it; from_json keeps quotes around a bare NaN
 
 
@@ -213,17 +213,20 @@ def _parquet_frames(spark: SparkSession, files: Sequence[RawFile], table: Table)
 def _json_frames(spark: SparkSession, files: Sequence[RawFile], table: Table) -> list[DataFrame]:
     if not files:
         return []
-    lines = spark.read.text([_literal(file.path) for file in files]).where(f.col("value").rlike(_NOT_BLANK))
+    lines = spark.read.text([_literal(file.path) for file in files]).where(f.trim("value", f.lit(_BLANK)) != "")
     shape = t.StructType([t.StructField(name, t.StringType()) for name in (*table.columns, _CORRUPT)])
     parsed = f.from_json("value", shape, {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": _CORRUPT})
     raw = lines.select("value", "_metadata", parsed.alias("row"))
-    # The parser stops at the end of the first object: a line may hold a second one that a lost line break glued to it.
+    # The parser stops at the end of the first object: a line may hold a second one that a lost line break glued to it. Only a
+    # line whose first brace does not end it is parsed once more, in brackets.
     alone = f.from_json(f.concat(f.lit("["), "value", f.lit("]")), t.ArrayType(t.MapType(t.StringType(), t.StringType())))
-    glued = f.col("value").rlike(r"\}\s*\S") & (f.coalesce(f.size(alone), f.lit(0)) != 1)
-    cut = ~f.col("value").rlike(r"\}[\x00-\x20]*$")
-    broken = f.col("row").isNull() | f.col(f"row.{_CORRUPT}").isNotNull() | cut | glued
+    odd = (f.instr("value", "}") != f.length(f.rtrim("value"))) & (f.coalesce(f.size(alone), f.lit(0)) != 1)
+    broken = f.col("row").isNull() | f.col(f"row.{_CORRUPT}").isNotNull() | odd
     raw = raw.select(
-        f.col("_metadata"), f.make_valid_utf8("value").alias(RECORD), broken.alias("_broken"), *[f.col(f"row.{c}") for c in table.columns]
+        f.col("_metadata"),
+        f.make_valid_utf8("value").alias(RECORD),
+        broken.alias("_broken"),
+        *[f.col(f"row.{c}") for c in table.columns],
     )
     return [_conform(raw, table, f.col(RECORD), f.col("_broken"))]
 
@@ -256,7 +259,9 @@ def _unreadable_frame(spark: SparkSession, files: Sequence[RawFile], table: Tabl
         ]
     )
     blank = [None] * len(table.columns)
-    rows = [(*blank, file.path.as_uri(), None, (RejectReason.UNREADABLE_FILE.value, file.problem)) for file in files]
+    rows = [
+        (*blank, quote(str(file.path), safe="/="), None, (RejectReason.UNREADABLE_FILE.value, file.problem)) for file in files
+    ]
     return spark.createDataFrame(rows, shape)
 
 
@@ -301,38 +306,45 @@ def _shown_as(field: Field, source: Column) -> Column:
 
 def _cast(field: Field, found: t.DataType) -> tuple[Column, Column]:
     """The raw value (null where blank) and the value cast to the contract's type (null where that cannot be done)."""
+    if isinstance(found, t.StringType):
+        return _cast_text(field)
     source = _quoted(field.name)
     target = spark_type(field.type)
-    if isinstance(found, t.StringType):
-        source = f.when(f.trim(source) != "", f.trim(source) if field.type != "string" else source)
-        if field.type == "timestamp":
-            # Spark would also take a year alone, and a time alone as one of today.
-            dated = (f.substring(source, 5, 1) == "-") & (f.substring(source, 8, 1) == "-") & (source >= "0001")
-            return source, f.when(dated, f.try_to_timestamp(source))
-        if field.type == "list<string>":
-            listed = f.try_parse_json(source).isNotNull() & source.startswith("[")
-            return source, f.when(listed, f.from_json(source, t.ArrayType(t.StringType()))).otherwise(f.split(source, r"\|"))
-        if field.type in ("int32", "int64"):  # pandas writes 10 as 10.0 when another row has none
-            source = f.when(~source.isin(*_NAN), source)
-            whole = f.when(source.endswith(".0"), f.substring_index(source, ".", 1).try_cast(target))
-            return source, f.coalesce(source.try_cast(target), whole)
-        if field.type in ("float32", "float64"):
-            source = f.when(~source.isin(*_NAN), source)
-            return source, f.nanvl(source.try_cast(target), f.lit(None).cast(target))
-        return source, source.try_cast(target)
-    if isinstance(found, t.BooleanType) and not isinstance(target, t.BooleanType):
-        return source, f.lit(None).cast(target)
-    if isinstance(found, t.DoubleType | t.FloatType):
+    inexact = isinstance(found, t.DoubleType | t.FloatType)
+    if inexact:
         source = f.when(~f.isnan(source), source)
-    if field.type in ("int32", "int64") and isinstance(found, t.DoubleType | t.FloatType | t.DecimalType):
+    if field.type in ("int32", "int64") and (inexact or isinstance(found, t.DecimalType)):
         whole = source.try_cast(target)
         return source, f.when(whole.cast("double") == source.cast("double"), whole)
-    if field.type == "timestamp" and not isinstance(found, t.TimestampType | t.TimestampNTZType | t.DateType):
-        return source, f.lit(None).cast(target)
-    if isinstance(target, t.ArrayType) != isinstance(found, t.ArrayType) or isinstance(found, t.StructType | t.MapType):
-        return source, f.lit(None).cast(target)
-    if isinstance(found, t.BinaryType):
-        return source, f.lit(None).cast(target)
+    impossible = (
+        isinstance(found, t.StructType | t.MapType | t.BinaryType)
+        or isinstance(target, t.ArrayType) != isinstance(found, t.ArrayType)
+        or (isinstance(found, t.BooleanType) and not isinstance(target, t.BooleanType))
+        or (field.type == "timestamp" and not isinstance(found, t.TimestampType | t.TimestampNTZType | t.DateType))
+    )
+    return source, f.lit(None).cast(target) if impossible else source.try_cast(target)
+
+
+def _cast_text(field: Field) -> tuple[Column, Column]:
+    """The same of a column of text."""
+    source = _quoted(field.name)
+    target = spark_type(field.type)
+    source = f.when(f.trim(source) != "", f.trim(source) if field.type != "string" else source)
+    if field.type == "timestamp":
+        # Spark would also take a year alone, and a time alone as one of today.
+        dated = (f.substring(source, 5, 1) == "-") & (f.substring(source, 8, 1) == "-") & (source >= "0001")
+        return source, f.when(dated, f.try_to_timestamp(source))
+    if field.type == "list<string>":
+        listed = f.try_parse_json(source).isNotNull() & source.startswith("[")
+        return source, f.when(listed, f.from_json(source, t.ArrayType(t.StringType()))).otherwise(f.split(source, r"\|"))
+    if field.type in ("int32", "int64"):
+        source = f.when(~source.isin(*_NAN), source)
+        # pandas writes 10 as 10.0 when another row has none.
+        whole = f.when(source.endswith(".0"), f.substring_index(source, ".", 1).try_cast(target))
+        return source, f.coalesce(source.try_cast(target), whole)
+    if field.type in ("float32", "float64"):
+        source = f.when(~source.isin(*_NAN), source)
+        return source, f.nanvl(source.try_cast(target), f.lit(None).cast(target))
     return source, source.try_cast(target)
 
 
@@ -348,8 +360,12 @@ def _is_foreign(item: pa.Field) -> bool:
 
 def _spark_schema(fields: Iterable[pa.Field]) -> t.StructType:
     """Arrow fields as Spark reads them from Parquet."""
-    unsigned = {pa.uint8(): t.ShortType(), pa.uint16(): t.IntegerType(), pa.uint32(): t.LongType()}
-    unsigned[pa.uint64()] = t.DecimalType(20, 0)
+    unsigned: dict[pa.DataType, t.DataType] = {
+        pa.uint8(): t.ShortType(),
+        pa.uint16(): t.IntegerType(),
+        pa.uint32(): t.LongType(),
+        pa.uint64(): t.DecimalType(20, 0),
+    }
     found = []
     for item in fields:
         nanos = pa.types.is_timestamp(item.type) and item.type.unit == "ns"

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs._swap import swap
@@ -219,17 +220,17 @@ class Lake:
 
 
 def check_file(table: Table, file: Path) -> list[str]:
-    """Every way in which a Parquet file breaks its schema: columns, types, nulls and ranges, read from the footer alone.
+    """Every way in which a Parquet file breaks its schema: columns, types, nulls, ranges and values.
 
-    Column statistics tell null counts and extremes without reading a row. For enumerated columns the extremes must be
-    allowed values.
+    Column statistics in the footer tell null counts and extremes without reading a row; only enumerated columns are read, as
+    dictionaries.
     """
     metadata = pq.read_metadata(file)
     schema = pq.read_schema(file)
     problems = table.compare(schema)
     indices = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
     for column in table.fields:
-        if column.name not in indices:
+        if column.name not in indices or schema.field(column.name).type != column.arrow.type:
             continue
         for group in range(metadata.num_row_groups):
             statistics = metadata.row_group(group).column(indices[column.name]).statistics
@@ -243,7 +244,9 @@ def check_file(table: Table, file: Path) -> list[str]:
                 problems.append(f"column {column.name}: minimum {statistics.min}, expected at least {column.minimum}")
             if column.maximum is not None and statistics.max > column.maximum:
                 problems.append(f"column {column.name}: maximum {statistics.max}, expected at most {column.maximum}")
-            strange = column.allowed is not None and {statistics.min, statistics.max} - set(column.allowed)
+        if column.allowed is not None:
+            values = pq.read_table(file, columns=[column.name], read_dictionary=[column.name], partitioning=None)
+            strange = set(pc.unique(values[column.name]).to_pylist()) - {*column.allowed, None}
             if strange:
                 problems.append(f"column {column.name}: found {sorted(strange)}, expected one of {column.allowed}")
     return problems

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from conf import Section, load
 from conf.paths import paths
 from jobs._window import parse_time
-from models.bundle import Bundle
+from models.bundle import Bundle, open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,16 @@ class TrackingConfig(Section):
     """Where the tracking server or database is; null for a SQLite file below ``paths.mlflow``."""
     experiment: str
     """Name of the experiment that runs are logged to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A bundle that was live once: what it is, as of when, its digest, and where its files were logged to."""
+
+    kind: str
+    as_of: datetime
+    digest: str
+    source: str
 
 
 class Tracker:
@@ -86,8 +97,8 @@ class Tracker:
         version = self._find(name, bundle.digest)
         if version is None:
             return
-        for key, value in metrics.items():
-            self._client.log_metric(str(version.run_id), _metric_name(key), value)
+        for key, figure in metrics.items():
+            self._client.log_metric(str(version.run_id), _metric_name(key), figure)
         for key, value in tags.items():
             self._client.set_model_version_tag(name, version.version, key, value)
 
@@ -112,11 +123,29 @@ class Tracker:
         self._client.set_registered_model_alias(name, CHAMPION, version.version)
         return True
 
-    def incumbent(self, kind: str, before: datetime) -> datetime | None:
-        """The ``as_of`` of the newest published bundle that is older than ``before``, or None."""
-        versions = self._client.search_model_versions(f"name='{self._name(kind)}'", max_results=1000)
-        published = [_as_of(version) for version in versions if version.tags.get("published") == "true"]
-        return max((as_of for as_of in published if as_of < before), default=None)
+    def incumbent(self, kind: str, before: datetime) -> Published | None:
+        """The newest published bundle that is older than ``before``, or None."""
+        versions: list[ModelVersion] = []
+        token: str | None = None
+        while token != "":
+            page = self._client.search_model_versions(f"name='{self._name(kind)}'", max_results=1000, page_token=token)
+            versions += [found for found in page if found.tags.get("published") == "true" and _as_of(found) < before]
+            token = page.token or ""
+        newest = max(versions, key=lambda found: (_as_of(found), int(found.version)), default=None)
+        if newest is None:
+            return None
+        return Published(kind, _as_of(newest), str(newest.tags["digest"]), str(newest.source))
+
+    @staticmethod
+    def fetch(published: Published) -> Bundle:
+        """Open a published bundle as it was logged, whatever has been trained for its ``as_of`` since.
+
+        Raises:
+            BundleError: it is damaged.
+        """
+        from mlflow.artifacts import download_artifacts
+
+        return open_bundle(Path(download_artifacts(published.source)), kind=published.kind)
 
     def _log(
         self, name: str, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]]

@@ -118,9 +118,8 @@ def read(context: Context) -> TrainingSet:
 
 def _counts(context: Context) -> pa.Table:
     partitions = [p for p in context.lake.partitions(VIDEO_COUNTS, context.window) if p.start >= context.window.start]
-    parts = [
-        rows.append_column(col.DT, pa.repeat(pa.scalar(partition.dt), rows.num_rows))
-        for partition in partitions
-        if (rows := context.lake.read(VIDEO_COUNTS, [partition])) is not None
-    ]
+    parts = [VIDEO_COUNTS.arrow.append(pa.field(col.DT, pa.date32())).empty_table()]
+    for partition in partitions:
+        rows = context.lake.read(VIDEO_COUNTS, [partition])
+        parts.append(rows.append_column(pa.field(col.DT, pa.date32()), pa.repeat(pa.scalar(partition.dt), rows.num_rows)))
     return pa.concat_tables(parts)

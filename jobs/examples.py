@@ -7,7 +7,8 @@ Reads ``interactions``; writes ``examples`` by the hour in which a label became 
 - An action that belongs to no impression is an ``organic`` example. Where W of silence went before it, later actions within
   W join it; an action that a chain of others leads more than W away from its start stands alone. So what an action belongs
   to is decided by the 2 W before it.
-- Relevant (label 1): liked, or watched at least half, and not disliked. Missed: neither click nor watch within W.
+- Relevant (label 1): liked, or watched at least half, and not disliked. Missed: an impression with neither click nor watch
+  within W.
 - A video of unknown duration can be relevant only by a like.
 - Positives and dislikes are all kept. Other negatives are kept when a hash of their ``event_id`` falls below the sampling
   rate, with weight 1 / rate.
@@ -43,7 +44,7 @@ _COMPLETE = 0.95
 class ExamplesConfig(Section):
     """Section ``examples``."""
 
-    label_window_minutes: float = Field(gt=0, le=30)
+    label_window_minutes: float = Field(gt=0, le=20)
     """W: an impression without click or watch within it is a missed recommendation (L2)."""
     relevant_watch_fraction: float = Field(gt=0, le=1)
     """Watched at least this much is relevant (L1)."""

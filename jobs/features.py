@@ -164,8 +164,9 @@ def _counters(context: Context, spark: SparkSession, config: FeaturesConfig) -> 
     """Counters per video as of the end of the window, summed in order of the day so that the sum is always the same."""
     partitions = [p for p in context.lake.partitions(VIDEO_COUNTS, context.window) if p.start >= context.window.start]
     day = f.regexp_extract("_metadata.file_path", r"dt=(\d{4}-\d{2}-\d{2})", 1).cast("date")
-    counts = read_files(spark, VIDEO_COUNTS, context.lake.files(VIDEO_COUNTS, partitions))
-    age = f.date_diff(f.lit(context.last_day), day).cast("double") if partitions else f.lit(0.0)
+    files = context.lake.files(VIDEO_COUNTS, partitions)
+    counts = read_files(spark, VIDEO_COUNTS, files)
+    age = f.date_diff(f.lit(context.last_day), day).cast("double") if files else f.lit(0.0)
     daily = counts.withColumn("_age", age)
     names = [field.name for field in VIDEO_COUNTS.fields if field.name != col.VIDEO_ID]
     listed = daily.groupBy(col.VIDEO_ID).agg(f.sort_array(f.collect_list(f.struct("_age", *names)), asc=False).alias("_days"))

@@ -9,6 +9,8 @@ a refusal is a result, not an error.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -22,13 +24,14 @@ from conf import load
 from jobs import _bundles, _stage, _training
 from jobs._stage import Context, Report
 from jobs._tables import code_version
-from jobs._tracking import Tracker
+from jobs._tracking import Published, Tracker
 from jobs._training import TrainingSet
 from jobs._window import iso
 from models import evaluation
 from models.bundle import Bundle
 from models.ensemble import Ensemble
 from models.gate import Correlation, GateConfig, Verdict, correlation, decide
+from models.ids import IdMap
 from models.recommend import RecommendConfig, score_matrix
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -41,23 +44,30 @@ def run(context: Context) -> Report:
     config, ranking = load("gate", GateConfig), load("recommend", RecommendConfig)
     bundles = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS)}
     tracker = Tracker.open()
-    incumbent = tracker.incumbent(_bundles.TOWERS, context.as_of)
-    basis = _basis(context, config, ranking, bundles, incumbent)
+    incumbents = _incumbents(tracker, context.as_of)
+    basis = _basis(context, config, ranking, bundles, incumbents)
     if not context.force and (found := _read(context.run_folder / FILE)) is not None and found.get("basis") == basis:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
     data = _training.read(context)
     figures = _holdout_figures(config, ranking, bundles, data)
-    compared = _compare(context, config, ranking, bundles, incumbent, data) if incumbent else None
-    verdict = decide(config, correlation=compared, metrics=figures)
+    compared, trouble = None, None
+    if incumbents:
+        new = _final(bundles)
+        try:
+            old = _final({kind: tracker.fetch(published) for kind, published in incumbents.items()})
+            compared = _compare(context, config, ranking, data, new=new, old=old)
+        except ReelflowError as error:
+            trouble = f"the incumbent cannot be read: {error}"
+    verdict = decide(config, correlation=compared, metrics=figures, trouble=trouble)
     reason = _reason(verdict)
     content = {
         "passed": verdict.passed,
         "reason": reason,
         "as_of": iso(context.as_of),
-        "incumbent": iso(incumbent) if incumbent else None,
+        "incumbent": {kind: iso(published.as_of) for kind, published in incumbents.items()},
         "basis": basis,
-        "metrics": figures,
-        "correlation": asdict(compared) if compared else None,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in figures.items()},
+        "correlation": {k: v if math.isfinite(v) else None for k, v in asdict(compared).items()} if compared else None,
         "verdict": json.loads(verdict.to_json()),
     }
     context.run_folder.mkdir(parents=True, exist_ok=True)
@@ -100,12 +110,12 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _basis(
-    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], incumbent: datetime | None
+    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], incumbents: dict[str, Published]
 ) -> dict[str, Any]:
     """Everything that the verdict depends on."""
     return {
         **{kind: bundle.digest for kind, bundle in bundles.items()},
-        "incumbent": iso(incumbent) if incumbent else None,
+        "incumbent": {kind: published.digest for kind, published in incumbents.items()},
         "inputs": _training.inputs(context),
         "code_version": code_version("jobs/gate.py", "jobs/_training.py", "models"),
         "gate": config.model_dump(mode="json"),
@@ -124,33 +134,37 @@ def _holdout_figures(
     return evaluation.evaluate(ranking, models, world)
 
 
+def _final(bundles: Mapping[str, Bundle]) -> Ensemble:
+    return Ensemble.load(bundles[_bundles.WALS].path / _bundles.FINAL, bundles[_bundles.TOWERS].path / _bundles.FINAL)
+
+
+def _incumbents(tracker: Tracker, before: datetime) -> dict[str, Published]:
+    """The bundles that were published together last before ``before``; empty when there are none."""
+    found = {kind: tracker.incumbent(kind, before) for kind in (_bundles.WALS, _bundles.TOWERS)}
+    known = {kind: published for kind, published in found.items() if published is not None}
+    return known if len(known) == len(found) else {}
+
+
 def _compare(
-    context: Context,
-    config: GateConfig,
-    ranking: RecommendConfig,
-    bundles: dict[str, Bundle],
-    incumbent: datetime,
-    data: TrainingSet,
+    context: Context, config: GateConfig, ranking: RecommendConfig, data: TrainingSet, *, new: Ensemble, old: Ensemble
 ) -> Correlation:
-    """Correlate both ensembles' predictions for drawn users and videos, without popularity, on unseen pairs."""
-    old = {kind: _bundles.open_at(context, kind, incumbent) for kind in bundles}
+    """Correlate both ensembles' predictions, popularity left out, for drawn users and videos.
+
+    A pair counts that the user has not watched and that is no example of the look-back.
+    """
     rng = np.random.default_rng(0)
     active = data.users.filter(pc.greater(data.users[col.INTERACTION_COUNT], 0)).sort_by(col.USER_ID)
-    rows = rng.permutation(active.num_rows)[: config.correlation_users]
-    users = active.take(pa.array(np.sort(rows)))
+    users = active.take(pa.array(np.sort(rng.permutation(active.num_rows)[: config.correlation_users])))
     models_only = ranking.model_copy(update={"weights": {**ranking.weights, "popular": 0.0}})
-    scores, watched = [], None
-    for source in (bundles, old):
-        models = Ensemble.load(source[_bundles.WALS].path / _bundles.FINAL, source[_bundles.TOWERS].path / _bundles.FINAL)
-        catalogue = models.catalogue(data.videos, context.as_of)
-        batch = models.users(users, catalogue, context.as_of)
-        if watched is None:
-            positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])
-            watched = np.zeros((len(batch), len(catalogue.video_ids)), dtype=bool)
-            watched[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
-        scores.append(score_matrix(models_only, catalogue, batch, positions))
-    assert watched is not None
-    return correlation(scores[0], scores[1], ~watched[:, positions])
+    catalogue = new.catalogue(data.videos, context.as_of)
+    batch = new.users(users, catalogue, context.as_of)
+    positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])
+    seen = evaluation.pairs(data.examples, IdMap(batch.user_ids), IdMap(catalogue.video_ids)).toarray()
+    seen[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
+    theirs = old.catalogue(data.videos, context.as_of)
+    scores = score_matrix(models_only, catalogue, batch, positions)
+    before = score_matrix(models_only, theirs, old.users(users, theirs, context.as_of), positions)
+    return correlation(scores, before, ~seen[:, positions])
 
 
 def _reason(verdict: Verdict) -> str:

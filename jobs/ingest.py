@@ -50,6 +50,8 @@ from schemas.errors import ReelflowError
 _HOUR = "_hour"
 _STATUS = "_status"
 _KEPT, _DUPLICATE, _REJECTED = "kept", "duplicate", "rejected"
+_DAY_FOLDER = r"dt=\d{4}-\d{2}-\d{2}"
+_HOUR_FOLDER = r"hr=([01]\d|2[0-3])"
 _UNKNOWN_VIDEOS = "unknown_video"
 
 
@@ -95,6 +97,10 @@ def run(context: Context) -> Report:
     refused = _snapshots.run(context, spark(), snapshots) if snapshots.stale else 0
     hours, missing = _plan(context, config)
     notes = [f"{missing:,} hours have no raw logs"] if missing else []
+    strangers = _strangers(context.paths.raw / RAW_INTERACTIONS.name)
+    notes += (
+        [f"ignored {len(strangers)} paths that are no dt=YYYY-MM-DD/hr=HH folder, first {strangers[0]}"] if strangers else []
+    )
     if not hours and not snapshots.stale:
         return Report(up_to_date=True, notes=notes)
     totals = _Totals()
@@ -168,7 +174,8 @@ def _plan(context: Context, config: IngestConfig) -> tuple[list[_Hour], int]:
         raise ReelflowError(f"raw logs {raw}: found no dt=YYYY-MM-DD/hr=HH folder; set paths.raw to a folder with raw logs")
     first, last = _hour_of(folders[0]), _hour_of(folders[-1])
     present = {_hour_of(folder): folder for folder in folders}
-    hours = [hour for hour in context.window.hours() if hour >= first]
+    # One hour more: the labels of the window's first hour depend on it, and must not depend on what ran before.
+    hours = [hour for hour in (floor_hour(context.window.start) - HOUR, *context.window.hours()) if hour >= first]
     if not any(context.requested.start <= hour < context.as_of for hour in present):
         raise ReelflowError(
             f"raw logs {raw}: nothing in {iso(context.requested.start)} to {iso(context.as_of)}; they cover {iso(first)} to "
@@ -178,7 +185,7 @@ def _plan(context: Context, config: IngestConfig) -> tuple[list[_Hour], int]:
     files = {hour: tuple(partition_files(present[hour])) for hour in sorted(wanted)}
     digests = {hour: _digest(found) for hour, found in files.items()}
     nothing = _digest(())
-    code = code_version("jobs/ingest.py", "jobs/_raw.py", "schemas")
+    code = code_version("jobs/ingest.py", "jobs/_raw.py", "jobs/_snapshots.py", "schemas")
     videos = context.lake.read(VIDEOS, [Partition(context.last_day)], [col.VIDEO_ID])[col.VIDEO_ID].to_numpy()
     stale = []
     for hour in hours:
@@ -200,6 +207,21 @@ def _is_current(context: Context, partition: Partition, recipe: Recipe, videos: 
     details = [row[col.DETAIL] for row in refused if row[col.REASON] == RejectReason.UNKNOWN_VIDEO.value]
     ids = [int(match[1]) for detail in details if (match := re.search(r"= (-?\d+)$", detail))]
     return not np.isin(ids, videos).any()
+
+
+def _strangers(raw: Path) -> list[Path]:
+    """Everything below the raw log that is where a partition or a file should be and is neither, hidden names apart."""
+    days = [path for path in raw.iterdir() if path.name[0] not in "._"]
+    hours = [path for day in days if re.fullmatch(_DAY_FOLDER, day.name) for path in day.iterdir() if path.name[0] not in "._"]
+    inside = [
+        path
+        for hour in hours
+        if re.fullmatch(_HOUR_FOLDER, hour.name)
+        for path in hour.iterdir()
+        if path.is_dir() and path.name[0] not in "._"
+    ]
+    odd_days = [day for day in days if not re.fullmatch(_DAY_FOLDER, day.name)]
+    return sorted([*odd_days, *(hour for hour in hours if not re.fullmatch(_HOUR_FOLDER, hour.name)), *inside])
 
 
 def _hour_of(folder: Path) -> datetime:

@@ -6,7 +6,7 @@ An older ``as_of`` than the live one ends as ``superseded``, which is a success 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,10 +17,12 @@ from pydantic import Field
 from conf import Section, load
 from jobs import _bundles, _stage, gate
 from jobs._stage import Context, Report
-from jobs._tables import Partition
+from jobs._tables import Manifest, Partition
 from jobs._tracking import Tracker
-from jobs._window import compact
+from jobs._window import compact, iso
+from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from schemas.errors import ReelflowError
 from serving import Publication, SqliteStore, Status
 
 _ROWS_PER_BATCH = 65_536
@@ -47,11 +49,16 @@ def run(context: Context) -> Report:
     version = f"{compact(context.as_of)}-{table.digest[:12]}"
     store, tracker = SqliteStore(context.paths.store), Tracker.open()
     bundles = [_bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS)]
+    _require_made_from(table, context, bundles)
     live = store.live()
-    if live is not None and live.model_version == version and live.as_of == context.as_of and not context.force:
-        for bundle in bundles:
-            tracker.promote(bundle)
-        return Report(up_to_date=True, notes=[f"version {live.version} is live"])
+    if live is not None and not context.force:
+        if live.model_version == version and live.as_of == context.as_of:
+            for bundle in bundles:
+                tracker.promote(bundle)
+            return Report(up_to_date=True, notes=[f"version {live.version} is live"])
+        if live.as_of > context.as_of:
+            note = f"superseded: what is live, as of {iso(live.as_of)}, is newer; nothing changes"
+            return Report(read={"rows": table.rows}, notes=[note], facts={"status": "superseded", "model_version": version})
     publication = Publication(
         as_of=context.as_of,
         generation=store.next_generation(),
@@ -69,6 +76,21 @@ def run(context: Context) -> Report:
         else f": what is live, as of {live.as_of:%Y-%m-%dT%H:%M:%SZ}, is newer"
     )
     return Report(read={"rows": table.rows}, wrote={"rows": result.rows, "users": result.users}, notes=[note], facts=facts)
+
+
+def _require_made_from(table: Manifest, context: Context, bundles: Sequence[Bundle]) -> None:
+    """Refuse rows that other models made, or these models as of another time.
+
+    Raises:
+        ReelflowError: the table does not belong to this run.
+    """
+    strangers = [bundle.kind for bundle in bundles if table.inputs.get(bundle.kind) != bundle.digest]
+    if strangers or table.parameters.get("as_of") != iso(context.as_of):
+        raise ReelflowError(
+            f"table {table.table}, {table.partition}: made as of {table.parameters.get('as_of')}"
+            + (f" by other models ({', '.join(strangers)})" if strangers else "")
+            + f"; expected as of {iso(context.as_of)} by the models that the gate passed; run recommend again"
+        )
 
 
 def _batches(files: list[Path]) -> Iterator[pa.RecordBatch]:

@@ -18,6 +18,7 @@ from jobs import _bundles, _stage, gate
 from jobs._session import read_files, spark_session, struct_of
 from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Recipe, TableError, code_version
+from jobs._window import iso
 from jobs._worker import Model, recommend_batches
 from jobs.index import CATALOGUE, INDEX_FILE
 from models.ensemble import load_catalogue
@@ -36,9 +37,9 @@ def run(context: Context) -> Report:
     today = Partition(context.last_day)
     inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
     inputs[USER_FEATURES.name] = context.lake.digest(USER_FEATURES, [today])
-    recipe = Recipe(
-        inputs, code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas"), config.model_dump(mode="json")
-    )
+    parameters = {"as_of": iso(context.as_of), **config.model_dump(mode="json")}
+    code = code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas")
+    recipe = Recipe(inputs, code, parameters)
     tables = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
     if not context.force and all(context.lake.is_current(table, today, recipe) for table in tables):
         return Report(up_to_date=True)
@@ -53,22 +54,21 @@ def run(context: Context) -> Report:
     users = context.lake.manifest(USER_FEATURES, today)
     assert users is not None
     context.say(f"{users.rows:,} users")
-    written = _recommend(context, spark_session("recommend"), model, recipe)
+    written = _recommend(context, spark_session("recommend"), model, recipe, config.user_partitions)
     fallback = fallback_lists(load_catalogue(model.catalogue), config.k)
     lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
     return Report(read={"users": users.rows}, wrote={"rows": written.rows, "fallback rows": lists.rows})
 
 
-def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Recipe) -> Manifest:
+def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Recipe, parts: int) -> Manifest:
     today = Partition(context.last_day)
     users = read_files(spark, USER_FEATURES, context.lake.files(USER_FEATURES, [today]))
-    tasks = spark.sparkContext.defaultParallelism
 
     def recommend(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         return recommend_batches(model, batches)
 
     # Ranges of users in order: each output file is sorted, and so are the files.
-    ordered = users.repartitionByRange(tasks, col.USER_ID).sortWithinPartitions(col.USER_ID)
+    ordered = users.repartitionByRange(parts, col.USER_ID).sortWithinPartitions(col.USER_ID)
     rows = ordered.mapInArrow(recommend, struct_of(RECOMMENDATIONS))
     staged = context.lake.staging(RECOMMENDATIONS)
     rows.write.parquet(str(staged))

@@ -69,8 +69,8 @@ def _data(context: Context) -> list[str]:
     today = Partition(context.last_day)
     users, videos = lake.manifest(USER_FEATURES, today), lake.manifest(VIDEOS, today)
     return [
-        f"Data        {len(refused):,} hours: {read:,} rows in = {kept:,} kept + {duplicates:,} duplicates + {rejected:,} rejected "
-        f"({balance})",
+        f"Data        {len(refused):,} hours: {read:,} rows in = "
+        f"{kept:,} kept + {duplicates:,} duplicates + {rejected:,} rejected ({balance})",
         *([f"            rejected: {reasons}"] if reasons else []),
         f"            {users.rows if users else 0:,} users, {videos.rows if videos else 0:,} videos",
     ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
+import pyarrow.compute as pc
 
 from conf import load
 from jobs import _bundles, _stage, _training
@@ -41,7 +41,6 @@ def run(context: Context) -> Report:
     if found is not None:
         Tracker.open().register(found, {})
         return Report(up_to_date=True)
-    torch.set_num_threads(max(1, torch.get_num_threads()))
     data = _training.read(context)
     context.say(
         f"{data.examples.num_rows:,} examples, {int(data.train.sum()):,} to train, {int(data.validation.sum()):,} to validate"
@@ -66,7 +65,11 @@ def run(context: Context) -> Report:
             model.save(folder / name)
 
     bundle = _bundles.commit(context, _bundles.TOWERS, recipe, write, {"metrics": metrics})
-    history = [*models[f"{_bundles.HOLDOUT}/retrieval"].history, *ranker.history]
+    history = [
+        {"epoch": record["epoch"], **{f"{name}_{key}": value for key, value in record.items() if key != "epoch"}}
+        for name in ("retrieval", "ranker")
+        for record in models[f"{_bundles.HOLDOUT}/{name}"].history
+    ]
     version = Tracker.open().register(bundle, metrics, history)
     said = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
     return Report(
@@ -89,8 +92,9 @@ def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None
 
 
 def _ranker_metrics(ranker: FittedRanker, data: TrainingSet) -> dict[str, float]:
-    """Weighted classification metrics on the test split (V2); undefined ones are left out."""
+    """Weighted classification metrics on the test split's impressions (V2); none where these have one label only."""
     test = data.examples.filter(pa.array(data.test))
+    test = test.filter(pc.equal(test[col.EXPOSURE], "impression"))
     labels = test[col.LABEL].to_numpy()
     if len(np.unique(labels)) < 2:
         return {}

@@ -81,8 +81,8 @@ def holdout(
         judged = np.sort(np.random.default_rng(0).choice(judged, max_users, replace=False))
     users = users.filter(pc.is_in(users[col.USER_ID], pa.array(judged))).sort_by(col.USER_ID)
     user_map, video_map = IdMap(users[col.USER_ID].to_numpy()), IdMap(ids)
-    seen = _matrix(before, user_map, video_map)
-    relevant = _matrix(after, user_map, video_map)
+    seen = pairs(before, user_map, video_map)
+    relevant = pairs(after, user_map, video_map)
     relevant = (relevant.astype(np.int8) - relevant.multiply(seen).astype(np.int8)).astype(bool)
     relevant.eliminate_zeros()
     keep = np.diff(relevant.indptr) > 0
@@ -133,8 +133,12 @@ def _lists(config: RecommendConfig, ensemble: Ensemble, catalogue: Catalogue, us
     return recommend_batch(config, catalogue, users, index).positions.astype(np.int64)
 
 
-def _matrix(examples: pa.Table, users: IdMap, videos: IdMap) -> sp.csr_matrix:
-    """Bool (n_users, n_videos): which pairs have a row; users and videos without a place are left out."""
+def pairs(examples: pa.Table, users: IdMap, videos: IdMap) -> sp.csr_matrix:
+    """Which pairs of a user and a video have an example; those without a place in the maps are left out.
+
+    Returns:
+        bool CSR ``(n_users, n_videos)``.
+    """
     rows, columns = users.lookup(examples[col.USER_ID].to_numpy()), videos.lookup(examples[col.VIDEO_ID].to_numpy())
     known = (rows >= 0) & (columns >= 0)
     ones = np.ones(int(known.sum()), dtype=bool)

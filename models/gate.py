@@ -50,6 +50,9 @@ class GateConfig(Section):
     min_ratio_to_popularity: float | None = Field(ge=0)
     """Floor: nDCG@10 of the final list over that of the popularity baseline, at least."""
 
+    accept_unreadable_incumbent: bool
+    """Whether an incumbent that this code cannot read counts as none, instead of refusing the candidate."""
+
     evaluation_users: int = Field(ge=1)
     """Users of the test split whose lists are judged, at most."""
 
@@ -170,25 +173,31 @@ def correlation(
     )
 
 
-def decide(config: GateConfig, *, correlation: Correlation | None, metrics: Mapping[str, float]) -> Verdict:
+def decide(
+    config: GateConfig, *, correlation: Correlation | None, metrics: Mapping[str, float], trouble: str | None = None
+) -> Verdict:
     """Judge a candidate.
 
     Args:
         config: the thresholds.
         correlation: with the incumbent; ``None`` when there is no incumbent, which G1 lets pass.
+        trouble: why there is an incumbent and yet no correlation; refuses unless ``accept_unreadable_incumbent``.
         metrics: of the candidate on the test split, with at least ``ndcg@10`` and ``popularity_ndcg@10``.
 
     Returns:
         The verdict, with one check a rule and one that every metric is finite.
     """
-    checks = (_differential(config, correlation), _floor(config, metrics), _finite_metrics(metrics))
+    checks = (_differential(config, correlation, trouble), _floor(config, metrics), _finite_metrics(metrics))
     return Verdict(_all_passed(checks), checks)
 
 
-def _differential(config: GateConfig, found: Correlation | None) -> Check:
+def _differential(config: GateConfig, found: Correlation | None, trouble: str | None) -> Check:
     name, threshold = "correlation_with_incumbent", config.min_correlation
     if threshold is None:
         return Check(name, False, None, None, "no threshold: set gate.min_correlation")
+    if trouble is not None and not config.accept_unreadable_incumbent:
+        advice = "set gate.accept_unreadable_incumbent for one run if the change of format is meant"
+        return Check(name, False, None, threshold, f"{trouble}; {advice}")
     if found is None:
         return Check(name, True, None, threshold, "no incumbent: this is the first model, there is nothing to compare it with")
     value = found.pooled_pearson

@@ -74,6 +74,9 @@ class RecommendConfig(Section):
     users_per_batch: int = Field(ge=1)
     """Users that one call handles; memory is about 60 bytes a user and candidate."""
 
+    user_partitions: int = Field(ge=1)
+    """Parts of the users that Spark works on side by side; each becomes one file."""
+
     weights: dict[Component, float]
     """S3: weight of each component's standardised score; a component that is not named weighs 0."""
 

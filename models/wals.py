@@ -29,6 +29,7 @@ from pydantic import Field, NonNegativeFloat
 from threadpoolctl import threadpool_limits
 
 from conf import Section
+from models._hash import hashed_uniform
 from models.ids import IdMap
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -113,7 +114,7 @@ class FittedWals:
         amount = np.ones(len(dense)) if weights is None else np.asarray(weights, dtype=np.float64)
         cells = _cells(self.config, rows, dense[known], amount[known], (n_users, len(self.videos)))
         with threadpool_limits(1, "blas"):
-            model = _model(self.config, seed=0)
+            model = _model(self.config)
             model.item_factors = self.video_factors.copy()  # the solver insists on writable memory
             folded = model.recalculate_user(np.arange(n_users), cells)
         # The solver leaves rows without entries at zero.
@@ -228,7 +229,9 @@ def fit(
 
     # One BLAS thread: the solver has its own threads, and a BLAS that splits its sums by thread would change the last bits.
     with threadpool_limits(1, "blas"):
-        model = _model(config, config.seed if seed is None else seed)
+        model = _model(config)
+        chosen = config.seed if seed is None else seed
+        model.user_factors, model.item_factors = (_start(ids, config, chosen) for ids in (users, videos))
         try:
             model.fit(cells, show_progress=False, callback=report)
         except ModelFitError as error:
@@ -244,14 +247,18 @@ _DIVERGED = (
 )
 
 
-def _model(config: WalsConfig, seed: int) -> Any:
+def _start(ids: IdMap, config: WalsConfig, seed: int) -> NDArray[np.float32]:
+    """Initial factors of each id, uniform in +-0.01, float32 ``(n, factors)``."""
+    return (0.01 * hashed_uniform(ids.ids, config.factors, seed)).astype(np.float32)
+
+
+def _model(config: WalsConfig) -> Any:
     return AlternatingLeastSquares(
         factors=config.factors,
         iterations=config.iterations,
         regularization=config.regularization,
         alpha=1.0,  # the cells hold the whole confidence, see above
         num_threads=config.num_threads,
-        random_state=seed,
         dtype=np.float32,
     )
 

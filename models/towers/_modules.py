@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models._vocabulary import RESERVED
+from models._hash import hashed_uniform
+from models._vocabulary import RESERVED, Vocabulary
 
 _DEVIATION = 0.05  # of initial embeddings: small beside what training gives them, so rare values stay near the mean
 
@@ -59,6 +61,18 @@ class Tower(nn.Module):
         self.perceptron = nn.Sequential(*layers, nn.Linear(width, out, bias=False))
         self.bias = nn.Parameter(torch.zeros(out))
 
+    def start_ids(self, vocabularies: Mapping[str, Vocabulary], names: Sequence[str], seed: int) -> None:
+        """Give every known id the initial embedding that it has in any vocabulary.
+
+        Args:
+            vocabularies: of at least the tower's ids.
+            names: the features of this tower, in the order of its columns.
+            seed: of the values.
+        """
+        for place, embedding in zip(self.id_columns, self.ids, strict=True):
+            assert isinstance(embedding, nn.Embedding)
+            start_table(embedding, vocabularies[names[place]], seed + place, std=_DEVIATION)
+
     def forward(self, codes: Tensor, numbers: Tensor | None = None) -> Tensor:
         """Vectors (n, out) of codes (n, n_features) and, where the tower has them, numbers (n, n_numeric)."""
         parts = [embedding(codes[:, place]) for place, embedding in zip(self.id_columns, self.ids, strict=True)]
@@ -68,6 +82,13 @@ class Tower(nn.Module):
             parts.append(numbers)
         inputs = torch.cat(parts, dim=1)
         return self.perceptron(inputs) + self.shortcut(inputs) + self.bias  # type: ignore[no-any-return]
+
+
+def start_table(embedding: nn.Embedding, vocabulary: Vocabulary, seed: int, *, std: float) -> None:
+    """Set the rows of known ids to values of deviation ``std`` that depend on the id and the seed alone."""
+    values = hashed_uniform(vocabulary.values.to_numpy(zero_copy_only=False), embedding.embedding_dim, seed) * (std * 3**0.5)
+    with torch.no_grad():
+        embedding.weight[RESERVED:] = torch.from_numpy(values.astype(np.float32))
 
 
 def table(rows: int, dim: int, *, sparse_rows: int, std: float = _DEVIATION, neutral: bool = True) -> nn.Embedding:

@@ -148,6 +148,8 @@ def fit_ranker(
         )
     with seeded(seed, config.threads) as generator:
         module = _Ranker(config, spec)
+        module.user.start_ids(spec.user, list(spec.user_sizes), seed)
+        module.video.start_ids(spec.video, list(spec.video_sizes), seed + 1)
         module.start_at(rate)
         trained = _train(config, module, train, validation, generator=generator, progress=progress, epochs=epochs)
         if config.loss != "bce":

@@ -25,7 +25,7 @@ from models._vocabulary import RESERVED
 from models.features import FeatureSpec
 from models.towers._config import TowersConfig
 from models.towers._data import Encoded, TowerData, encode_examples, encode_users_at
-from models.towers._modules import Tower, table
+from models.towers._modules import Tower, start_table, table
 from models.towers._store import Stored, read, write
 from models.towers._train import SCORE, Progress, Record, batch_rows, hide_ids, in_chunks, run, seeded
 from schemas import columns as col
@@ -138,6 +138,8 @@ def fit_retrieval(
         )
     with seeded(seed, config.threads) as generator:
         module = _Retrieval(config, spec)
+        module.user.start_ids(spec.user, list(spec.user_sizes), seed)
+        start_table(module.video, spec.video[col.VIDEO_ID], seed, std=config.dim**-0.5)
         batch = batch_rows(len(train), largest=config.retrieval_batch_size, min_steps=config.min_steps_per_epoch)
         softmax = _SampledSoftmax(config, module, train, batch, generator)
         chosen = torch.randperm(len(validation), generator=generator)[:_VALIDATION_POSITIVES]

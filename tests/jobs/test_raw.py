@@ -119,7 +119,9 @@ def test_names_of_files_are_only_names(read):
 
 
 def test_globs_in_names_read_one_file_each(read):
-    rows, _ = read({"*.csv": HEADER + b"\n" + CELLS, "x.csv": HEADER + b"\n" + CELLS, "[x].parquet": parquet(), "x.parquet": parquet()})
+    rows, _ = read(
+        {"*.csv": HEADER + b"\n" + CELLS, "x.csv": HEADER + b"\n" + CELLS, "[x].parquet": parquet(), "x.parquet": parquet()}
+    )
     assert sorted(Path(row["file"]).name for row in rows) == ["*.csv", "[x].parquet", "x.csv", "x.parquet"]
 
 
@@ -145,7 +147,21 @@ def test_files_that_cannot_be_read_are_one_row_each(read):
 
 def test_records_that_are_no_object_are_malformed_and_kept_as_they_were(read):
     one = line()[:-1].decode()
-    broken = [one[:-1], one[:20], f"{one}{one}", f"{one},{one}", f"{one} xyz", f"[{one}]", "[]", "5", '"x"', "null", "{", "}", "x"]
+    broken = [
+        one[:-1],
+        one[:20],
+        f"{one}{one}",
+        f"{one},{one}",
+        f"{one} xyz",
+        f"[{one}]",
+        "[]",
+        "5",
+        '"x"',
+        "null",
+        "{",
+        "}",
+        "x",
+    ]
     rows, _ = read({"a.jsonl": "\n".join([*broken, "{}", one]).encode()})
     assert [row[_raw.RECORD] for row in rows][:-2] == broken
     assert found(rows, "event_id") == ["malformed_record"] * len(broken) + ["missing_value", "a"]
@@ -153,7 +169,9 @@ def test_records_that_are_no_object_are_malformed_and_kept_as_they_were(read):
 
 def test_braces_in_text_are_no_second_record(read):
     texts = ["a}{b", "} }", '}"{', "}, {", "]}["]
-    rows, _ = read({"a.jsonl": b"".join(line(comment=text) for text in texts) + line(extra={"deep": {"er": [{}]}}, more=[{}, {}])})
+    rows, _ = read(
+        {"a.jsonl": b"".join(line(comment=text) for text in texts) + line(extra={"deep": {"er": [{}]}}, more=[{}, {}])}
+    )
     assert found(rows, "comment") == [*texts, None]
 
 
@@ -169,7 +187,14 @@ def test_bytes_that_are_no_text_do_not_stop_the_file(read):
 
 
 def test_csv_rows_of_another_width_are_malformed(read):
-    body = [CELLS, b"b,1", CELLS + b",9", b'"x""y",1,10,click,2026-01-07T10:00:00Z', b'"c,1,10,click,2026-01-07T10:00:00Z', b",,,,"]
+    body = [
+        CELLS,
+        b"b,1",
+        CELLS + b",9",
+        b'"x""y",1,10,click,2026-01-07T10:00:00Z',
+        b'"c,1,10,click,2026-01-07T10:00:00Z',
+        b",,,,",
+    ]
     rows, _ = read({"a.csv": b"\n".join([HEADER, *body])})
     assert found(rows, "event_id") == ["a", "malformed_record", "malformed_record", 'x"y', "malformed_record", "missing_value"]
     assert [row[_raw.RECORD] for row in rows][1] == "b,1"
@@ -184,7 +209,9 @@ def test_columns_of_a_csv_file_may_come_in_any_order_with_spaces_and_strangers(r
 
 
 def test_unknown_columns_are_counted_by_file(read):
-    rows, raw = read({"a.jsonl": line(x=1), "b.jsonl": line(x=1, y=2), "c.parquet": parquet(x=[1], X=[2]), "d.parquet": parquet()})
+    rows, raw = read(
+        {"a.jsonl": line(x=1), "b.jsonl": line(x=1, y=2), "c.parquet": parquet(x=[1], X=[2]), "d.parquet": parquet()}
+    )
     assert raw.unknown_columns == {"x": 3, "y": 1, "X": 1}
     assert found(rows, "event_id") == ["a"] * 4
 
@@ -235,7 +262,7 @@ class TestTypes:
 @pytest.fixture(scope="module")
 def value_of(spark, tmp_path_factory):
     """All values of the table above in one file: the parsed value, or the reason for its refusal."""
-    cases = [mark for mark in TestTypes.pytestmark if mark.name == "parametrize"][0].args[1]
+    cases = next(mark for mark in TestTypes.pytestmark if mark.name == "parametrize").args[1]
     folder = tmp_path_factory.mktemp("values") / HOUR
     folder.mkdir(parents=True)
     (folder / "a.jsonl").write_bytes(b"".join(line(**{name: value}) for name, value, _ in cases))
@@ -285,7 +312,9 @@ def test_columns_of_types_that_spark_does_not_know_are_ignored_when_nobody_asked
 
 
 def test_pandas_frames_with_missing_values(read):
-    frame = pd.DataFrame([SOUND | {"occurred_at": AT}, SOUND | {"occurred_at": AT, "video_id": None, "interaction_type": "search"}])
+    frame = pd.DataFrame(
+        [SOUND | {"occurred_at": AT}, SOUND | {"occurred_at": AT, "video_id": None, "interaction_type": "search"}]
+    )
     frame = frame.assign(watch_seconds=[1.5, np.nan], comment=None, position=[3, np.nan])
     assert frame.video_id.dtype == np.float64
     csv = frame.assign(occurred_at="2026-01-07T10:00:00.123457Z").to_csv(index=False).encode()

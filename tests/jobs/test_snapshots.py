@@ -1,0 +1,133 @@
+import pytest
+
+from jobs import _snapshots
+from jobs._raw import partition_files
+from jobs._stage import Context
+from jobs._window import Window
+from schemas import REJECTED_SNAPSHOTS, USERS, VIDEOS
+from schemas.errors import ReelflowError
+from tests.builders import moment, tree, video, window, write_lines, write_raw
+
+pytestmark = pytest.mark.spark
+
+DAY = window("2026-01-07T00:00", "2026-01-08T00:00")
+TWO_DAYS = window("2026-01-06T00:00", "2026-01-08T00:00")
+
+
+def context(space, requested=DAY, force=False) -> Context:
+    from conf.paths import paths
+
+    with space.environment():
+        return Context("ingest", Window(moment("2026-01-01T00:00"), requested.end), requested, space.lake, paths(), force)
+
+
+def run(space, spark, requested=DAY, force=False) -> int:
+    """Make the stale days; returns how many rows were refused."""
+    given = context(space, requested, force)
+    return _snapshots.run(given, spark, _snapshots.plan(given))
+
+
+@pytest.fixture(scope="module")
+def made(spark, new_workspace):
+    """Snapshots of four days; a run over the 6th and the 7th may see three of them at most."""
+    space = new_workspace()
+    write_raw(
+        space.raw,
+        [],
+        [video(1, title="old"), video(2), video(3, duration_seconds=5)],
+        [{"user_id": 1, "age": 20}],
+        "2026-01-02",
+    )
+    write_raw(
+        space.raw,
+        [],
+        [video(1, title="new", removed=True), video(3, duration_seconds=7)],
+        [{"user_id": 1, "age": 21}],
+        "2026-01-06",
+    )
+    flawed = [
+        video(4, clickbait_score=1.5),
+        video(5, duration_seconds=-1),
+        video(6, uploaded_at="soon"),
+        video(None),
+        video(7, duration_seconds=float("inf")),
+        video(9, duration_seconds=float("nan")),
+        video(2, title="seven"),
+    ]
+    users = [{"user_id": 2, "age": 151, "username": "x"}, {"user_id": 3, "country": "DE", "registered_at": "2025-05-05"}]
+    write_raw(space.raw, [], flawed, users, "2026-01-07")
+    write_lines(space.raw / "videos/dt=2026-01-07/more.jsonl", ["broken"])
+    write_raw(space.raw, [], [video(8)], [{"user_id": 9}], "2026-01-08")
+    write_raw(space.raw, [], [video(2, title="future")], [], "2026-01-09")
+    return space, run(space, spark, TWO_DAYS)
+
+
+def test_the_newest_snapshot_at_or_before_the_end_of_the_day_wins(made):
+    space, _ = made
+    found = {
+        day: [(row["video_id"], row["title"], row["snapshot_date"]) for row in space.rows(VIDEOS, window(*hours))]
+        for day, hours in {6: ("2026-01-06T00:00", "2026-01-07T00:00"), 7: ("2026-01-07T00:00", "2026-01-08T00:00")}.items()
+    }
+    assert found == {
+        6: [(1, "new", "2026-01-06"), (2, "seven", "2026-01-07"), (3, "a title", "2026-01-06")],
+        7: [(1, "new", "2026-01-06"), (2, "seven", "2026-01-07"), (3, "a title", "2026-01-06"), (8, "a title", "2026-01-08")],
+    }
+
+
+def test_a_row_is_the_contract(made):
+    row = made[0].rows(VIDEOS, DAY)[0]
+    assert (row["tags"], row["removed"], row["uploaded_at"]) == (["x", "y"], True, moment("2026-01-01T00:00"))
+    user = next(row for row in made[0].rows(USERS, DAY) if row["user_id"] == 3)
+    blank = dict.fromkeys(("age", "gender", "city", "language", "time_zone"))
+    dates = {"registered_at": moment("2025-05-05T00:00"), "snapshot_date": "2026-01-07"}
+    assert user == {"user_id": 3, "country": "DE", **blank, **dates}
+    assert [(row["user_id"], row["age"]) for row in made[0].rows(USERS, DAY)] == [(1, 21), (3, None), (9, None)]
+
+
+def test_refused_rows_have_a_reason(made):
+    space, refused = made
+    rows = space.rows(REJECTED_SNAPSHOTS, DAY)
+    assert sorted((row["source"], row["reason"], row["detail"]) for row in rows) == [
+        ("users", "out_of_range", "age = 151"),
+        ("videos", "malformed_record", "the record cannot be parsed"),
+        ("videos", "missing_value", "duration_seconds is null"),
+        ("videos", "missing_value", "video_id is null"),
+        ("videos", "out_of_range", "clickbait_score = 1.5"),
+        ("videos", "out_of_range", "duration_seconds = -1.0"),
+        ("videos", "wrong_type", 'duration_seconds = "Infinity"; expected float64'),
+        ("videos", "wrong_type", "uploaded_at = soon; expected timestamp"),
+    ]
+    assert {row["file"] for row in rows if row["reason"] == "malformed_record"} == {"videos/dt=2026-01-07/more.jsonl"}
+    assert refused == 2 * len(rows)
+
+
+def test_a_second_look_finds_nothing_to_do_and_force_gives_the_same_bytes(made, spark):
+    space, _ = made
+    before = tree(space.lake.root)
+    assert _snapshots.plan(context(space)).stale == ()
+    run(space, spark, force=True)
+    assert tree(space.lake.root) == before
+
+
+def test_a_new_snapshot_makes_only_the_days_that_may_see_it_stale(made):
+    space, _ = made
+    file = space.raw / "videos/dt=2026-01-08/late.jsonl"
+    write_lines(file, [video(1)])
+    stale = _snapshots.plan(context(space, TWO_DAYS)).stale
+    file.unlink()
+    assert [str(day.dt) for day in stale] == ["2026-01-07"]
+
+
+def test_the_first_duration_of_a_video_is_kept(made, spark):
+    space, _ = made
+    files = [file for day in ("02", "06", "07") for file in partition_files(space.raw / f"videos/dt=2026-01-{day}")]
+    found = {row.video_id: row.duration_seconds for row in _snapshots.first_durations(spark, files).collect()}
+    assert found == {1: 100.0, 2: 100.0, 3: 5.0}
+
+
+def test_without_a_video_snapshot_there_is_a_clear_error_and_users_may_be_missing(workspace):
+    write_raw(workspace.raw, [], [video(1)], snapshot="2026-01-09")
+    with pytest.raises(ReelflowError, match=r"found no snapshot dt=YYYY-MM-DD at or before 2026-01-08; expected at least one"):
+        _snapshots.plan(context(workspace))
+    write_lines(workspace.raw / "videos/dt=2026-01-08/a.jsonl", [video(1)])
+    assert [str(day.dt) for day in _snapshots.plan(context(workspace)).stale] == ["2026-01-07"]
