@@ -92,7 +92,7 @@ def write_log(root: Path, at_us: NDArray[np.int64], build: Callable[[slice], pa.
     """
     events, hours, last_us = 0, 0, int(at_us[-1])
     waiting = RAW_INTERACTIONS.arrow.empty_table()
-    for begin in tqdm(range(0, len(at_us), _ROWS_AT_ONCE), desc="writing", unit="block", leave=False):
+    for begin in tqdm(range(0, len(at_us), _ROWS_AT_ONCE), desc="writing", unit="block", leave=False, disable=None):
         end = begin + _ROWS_AT_ONCE
         rows = pa.concat_tables([waiting, build(slice(begin, end))])
         times = rows[col.OCCURRED_AT].cast(pa.int64()).to_numpy()

@@ -45,7 +45,7 @@ def read_numbers(
     """
     parts: list[dict[str, NDArray[np.float64]]] = []
     first_line = 1
-    with tqdm(total=file.stat().st_size, desc=file.name, unit="B", unit_scale=True, leave=False) as progress:
+    with tqdm(total=file.stat().st_size, desc=file.name, unit="B", unit_scale=True, leave=False, disable=None) as progress:
         for block in _blocks(file):
             progress.update(len(block))
             count = block.count(b"\n") + (not block.endswith(b"\n"))

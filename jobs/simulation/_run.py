@@ -107,7 +107,7 @@ class _Platform:
         """Simulate every day."""
         first = self._config.start
         self._write_snapshots(first)
-        days = tqdm(range(self._config.days), desc="simulating", unit="day", leave=False)
+        days = tqdm(range(self._config.days), desc="simulating", unit="day", leave=False, disable=None)
         for number, rng in zip(days, self._daily.spawn(self._config.days), strict=True):
             date = first + dt.timedelta(days=number)
             self._live_through(date, rng)

@@ -1,0 +1,31 @@
+"""``python -m benchmarks [NAME ...]``: measure, print a table, and the same as JSON on the last line."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from dataclasses import asdict
+from importlib import import_module
+
+NAMES = ("wals", "topk", "store")
+
+
+def main() -> None:
+    """Run the named benchmarks, or all."""
+    names = sys.argv[1:] or list(NAMES)
+    if unknown := [name for name in names if name not in NAMES]:
+        sys.exit(f"benchmarks: found {', '.join(unknown)}; expected some of {', '.join(NAMES)}")
+    figures = []
+    print(f"{'figure':<34}{'value':>14}{'reference':>14}{'ratio':>8}  unit, reference")
+    for name in names:
+        for figure in import_module(f"benchmarks.{name}").measure():
+            figures.append({**asdict(figure), "ratio": figure.ratio})
+            said = f"{figure.value:>14,.0f}{figure.reference:>14,.0f}{figure.ratio:>8.2f}"
+            print(f"{figure.name:<34}{said}  {figure.unit}, {figure.reference_name}", flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"figures": figures, "peak_memory_mb": round(peak)}))
+
+
+if __name__ == "__main__":
+    main()
