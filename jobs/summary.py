@@ -6,7 +6,9 @@ Reads the reports of the stages, the verdict, and the serving store; writes ``su
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jobs import _stage
@@ -134,11 +136,11 @@ def _places(context: Context) -> list[str]:
     where = context.paths
     places: Sequence[tuple[str, object]] = (
         ("table", f"sqlite3 {where.store} 'SELECT * FROM recommendations LIMIT 5'"),
-        ("homepage", f"python -m serving.reader USER_ID --store {where.store}"),
+        ("homepage", f"{sys.executable} -m serving.reader USER_ID --store {where.store}"),
         ("lake", where.lake),
         ("models", where.bundles),
         ("reports", context.run_folder),
-        ("MLflow", f"mlflow ui --backend-store-uri sqlite:///{where.mlflow / 'mlflow.db'}"),
+        ("MLflow", f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri sqlite:///{where.mlflow / 'mlflow.db'}"),
     )
     return [f"{title:<12}{place}" for title, place in (("Where", ""), *((f"  {name}", place) for name, place in places))]
 

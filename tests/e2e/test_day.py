@@ -56,9 +56,9 @@ pytestmark = pytest.mark.spark
 
 ROOT = Path(__file__).resolve().parents[2]
 K = 20
-# 300 users in three days give the models of two consecutive days less in common than a platform's: they correlate about
-# 0.6 where base.yaml asks for 0.8. The shuffled models of the sabotage correlate below 0.2, so 0.4 tells the two apart.
-# Nor can so few users beat popularity by ranking every time; half of it keeps the floor in place.
+# The first day's models know two days of 300 users, the second's three: they correlate 0.76 where base.yaml asks for 0.8 of
+# a platform's consecutive months. Shuffled models stay far below 0.5, which tells the two apart. Some 70 users are judged, too
+# few to beat popularity on every machine; half of it keeps the floor in place.
 SETTINGS = {
     "window": {"lookback_days": 3},
     "simulate": {
@@ -83,7 +83,7 @@ SETTINGS = {
         "min_steps_per_epoch": 20,
     },
     "recommend": {"k": K, "retrieval_candidates": 60, "wals_candidates": 40, "popular_candidates": 40},
-    "gate": {"min_correlation": 0.4, "min_ratio_to_popularity": 0.5, "correlation_users": 200, "correlation_videos": 150},
+    "gate": {"min_correlation": 0.5, "min_ratio_to_popularity": 0.5, "correlation_users": 200, "correlation_videos": 150},
 }
 FIRST, SECOND = "2026-01-07T00:00:00Z", "2026-01-08T00:00:00Z"
 FIRST_DAY, SECOND_DAY = moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
@@ -99,7 +99,6 @@ class World:
 
     both: Workspace
     eve: Workspace
-    reports: dict
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +106,13 @@ def world(spark, tmp_path_factory):
     space = Workspace(tmp_path_factory.mktemp("day"), SETTINGS)
     with space.environment(), contextlib.redirect_stdout(io.StringIO()):
         assert simulate.main([]) == 0
-    reports = {}
     for stage in STAGES:
-        reports[stage.__name__, FIRST] = space.run(stage, "--as-of", FIRST)
+        space.run(stage, "--as-of", FIRST)
     for stage in BEFORE_PUBLISH:
-        reports[stage.__name__, SECOND] = space.run(stage, "--as-of", SECOND)
+        space.run(stage, "--as-of", SECOND)
     eve = copy_of(space, tmp_path_factory.mktemp("eve") / "home")
-    reports["jobs.publish", SECOND] = space.run(publish, "--as-of", SECOND)
-    return World(space, eve, reports)
+    space.run(publish, "--as-of", SECOND)
+    return World(space, eve)
 
 
 @pytest.fixture
@@ -185,7 +183,7 @@ class TestWhatIsPublished:
         assert lake.manifest(USERS, TODAY).rows == lake.manifest(USER_FEATURES, TODAY).rows
         assert lake.manifest(VIDEOS, TODAY).rows >= lake.manifest(VIDEO_FEATURES, TODAY).rows > 500
         rows = lake.manifest(RECOMMENDATIONS, TODAY).rows
-        assert len(published(world.both)["rows"]) == rows == world.reports["jobs.publish", SECOND].read["rows"]
+        assert len(published(world.both)["rows"]) == rows > 0
         assert len(published(world.both)["fallback"]) == lake.manifest(FALLBACK_RECOMMENDATIONS, TODAY).rows
 
     def test_every_user_has_a_full_list_of_videos_that_may_be_shown(self, world):
@@ -247,12 +245,12 @@ class TestWhatIsPublished:
         }
 
     def test_the_second_day_was_judged_against_the_first(self, world):
-        with world.both.environment():
-            verdict = gate._read(world.both.home / "runs" / "20260108T000000Z" / gate.FILE)
+        first, verdict = (gate._read(world.both.home / "runs" / compact(day) / gate.FILE) for day in (FIRST_DAY, SECOND_DAY))
+        assert first["passed"]
+        assert (first["incumbent"], first["correlation"]) == ({}, None)
         assert verdict["passed"]
         assert verdict["incumbent"] == {"wals": FIRST, "towers": FIRST}
         assert verdict["correlation"]["pooled_pearson"] >= SETTINGS["gate"]["min_correlation"]
-        assert "no incumbent" in world.reports["jobs.gate", FIRST].notes[0]
 
     def test_aliases_name_the_days(self, world):
         assert aliases(world.both) == AFTER_BOTH
@@ -300,6 +298,7 @@ class TestSabotage:
         report = eve.run(gate, "--as-of", SECOND)
         assert report.facts["passed"] is False
         assert report.notes[0].startswith("refused: correlation_with_incumbent: ")
+        assert report.facts["ndcg@10"] > 0  # the holdout models are as good as before: only the comparison can tell
         for stage in (index, recommend, publish):
             status, _, error = eve.command(stage, "--as-of", SECOND)
             assert status == 2
@@ -411,7 +410,7 @@ def raw_rows(raw: Path) -> int:
     """Rows of the raw interactions, counted from the files."""
     folder = raw / "interactions"
     parquet = [str(file) for file in folder.rglob("*.parquet")]
-    total = duckdb.sql(f"SELECT count(*) FROM read_parquet({parquet}, hive_partitioning = false)").fetchone()[0]
+    total = duckdb.sql(f"SELECT count(*) FROM read_parquet({parquet}, hive_partitioning = false)").fetchall()[0][0]
     for file in folder.rglob("*"):
         if file.suffix == ".jsonl":
             total += sum(1 for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
