@@ -103,7 +103,7 @@ def run_day(logical_date: str, conf: dict[str, object], environment: dict[str, s
         "AIRFLOW__LOGGING__LOG_FORMAT": MESSAGE_FORMAT,
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
     }
-    started, seconds, tail = time.monotonic(), 0.0, deque[str](maxlen=TAIL)
+    started, seconds, stages, tail = time.monotonic(), 0.0, 0, deque[str](maxlen=TAIL)
     with log.open("w", encoding="utf-8") as sink, _process(command, environment) as process:
         for line in _lines(process):
             sink.write(line)
@@ -112,6 +112,7 @@ def run_day(logical_date: str, conf: dict[str, object], environment: dict[str, s
                 tail.append(line)
             if match := _SECONDS.search(line):
                 seconds += float(match.group(2))
+                stages += 1
             elif match := _LINE.match(line):
                 print(match.group(1), flush=True)
     if process.returncode:
@@ -119,6 +120,11 @@ def run_day(logical_date: str, conf: dict[str, object], environment: dict[str, s
             f"the run of {logical_date} failed; the end of its log:\n\n{''.join(tail)}\n"
             f"the whole log: {log}\nwhat failed stands after `error:` above; mend it and type the same command again: "
             "what is done is not done twice"
+        )
+    if not stages:
+        raise RunFailedError(
+            f"the run of {logical_date}: Airflow ran no task and called that a success; expected every stage; "
+            f"look for the reason in {log}, for example a day before the DAG's start_date"
         )
     return Timing(time.monotonic() - started, seconds)
 

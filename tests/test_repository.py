@@ -94,7 +94,9 @@ def test_no_file_names_a_path_of_one_machine():
 
 
 def test_no_source_unpickles_or_draws_without_a_seed():
-    forbidden = re.compile(r"\bpickle\.load|allow_pickle=True|torch\.load\(|np\.random\.(rand|seed|shuffle|choice)\b|default_rng\(\)")
+    forbidden = re.compile(
+        r"\bpickle\.load|allow_pickle=True|torch\.load\(|np\.random\.(rand|seed|shuffle|choice)\b|default_rng\(\)"
+    )
     assert [relative(path) for path in SOURCES if forbidden.search(path.read_text(encoding="utf-8"))] == []
 
 
@@ -104,10 +106,13 @@ def test_only_the_simulator_reads_the_truth():
 
 
 def test_links_between_documents_lead_somewhere():
-    broken = []
-    for path in TEXTS:
-        if path.suffix == ".md":
-            for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8")):
-                if "://" not in target and not (path.parent / target).exists():
-                    broken.append(f"{relative(path)}: {target}")
+    links = [
+        (path, target)
+        for path in TEXTS
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    ]
+    broken = [
+        f"{relative(path)}: {target}" for path, target in links if "://" not in target and not (path.parent / target).exists()
+    ]
     assert broken == []

@@ -44,7 +44,7 @@ def test_schedule(daily):
     assert type(timetable).__name__ == "CronDataIntervalTimetable"
     assert (timetable.expression, str(timetable.timezone)) == ("0 0 * * *", "UTC")
     assert (daily.catchup, daily.max_active_runs) == (False, 1)
-    assert daily.start_date.isoformat() == "2026-01-01T00:00:00+00:00"
+    assert daily.start_date.isoformat() == "1970-01-01T00:00:00+00:00"
     assert daily.doc_md.startswith("Daily full retraining")
 
 

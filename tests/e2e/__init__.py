@@ -1,4 +1,4 @@
-"""The whole pipeline on a small platform; and a lake planted by hand, on which the stages after ``features`` run without Spark."""
+"""The whole pipeline on a small platform; and a planted lake, on which the stages after ``features`` run without Spark."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ def rows(data):
     """The examples with the side of the split that each is on."""
     sides = zip(data.train.tolist(), data.validation.tolist(), data.test.tolist(), strict=True)
     names = [
-        [name for name, inside in zip(("train", "validation", "test"), side, strict=True) if inside] or ["none"] for side in sides
+        [name for name, inside in zip(("train", "validation", "test"), side, strict=True) if inside] or ["none"]
+        for side in sides
     ]
     assert all(len(found) == 1 for found in names)
     return [{**row, "side": found[0]} for row, found in zip(data.examples.to_pylist(), names, strict=True)]
@@ -73,9 +74,7 @@ class TestSplit:
         assert min(row["occurred_at"] for row in rows if row["side"] == "test") > cuts[1]
 
     def test_straddlers_belong_to_neither_side(self, rows, cuts):
-        straddling = [
-            row["side"] for row in rows if any(row["occurred_at"] <= cut < row["known_at"] for cut in cuts)
-        ]
+        straddling = [row["side"] for row in rows if any(row["occurred_at"] <= cut < row["known_at"] for cut in cuts)]
         assert straddling
         assert set(straddling) == {"none"}
         assert sum(row["side"] == "none" for row in rows) == len(straddling)

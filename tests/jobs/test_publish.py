@@ -1,0 +1,130 @@
+import shutil
+
+import pytest
+
+from jobs import _bundles, _stage, gate, index, publish, recommend
+from jobs._tables import Partition, Recipe
+from jobs._window import DAY, iso
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from serving import SqliteStore
+from tests.builders import Workspace, arrow
+from tests.e2e import FIRST, SECOND, SETTINGS, planted, train
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    space = planted(tmp_path_factory.mktemp("judged"))
+    train(space, FIRST)
+    train(space, SECOND)
+    return space
+
+
+@pytest.fixture
+def space(judged, tmp_path):
+    shutil.copytree(judged.home, tmp_path / "home")
+    return Workspace(tmp_path / "home", SETTINGS)
+
+
+def digests(space, end):
+    with space.environment():
+        context = _stage._context("publish", "", ("--as-of", iso(end)))
+        return {kind: _bundles.open_at(context, kind).digest for kind in ("wals", "towers")}
+
+
+def write_rows(space, end, shift=0, **changes):
+    """Two users' lists and the fallback of a day, as if recommend had made them."""
+    recipe = {"inputs": digests(space, end), "code_version": "by hand", "parameters": {"as_of": iso(end)}} | changes
+    today, text = Partition((end - DAY).date()), {"sources": "wals:1", "reason": "picked for you"}
+    rows = [
+        {"user_id": user, "rank": rank, "video_id": 100 + rank + shift, "score": 1 / rank, **text}
+        for user in (1, 2)
+        for rank in (1, 2, 3)
+    ]
+    lists = [{"segment": "all", "rank": rank, "video_id": 200 + rank, "score": 0.0, **text} for rank in (1, 2)]
+    space.lake.write(RECOMMENDATIONS, today, arrow(RECOMMENDATIONS, rows), Recipe(**recipe))
+    space.lake.write(FALLBACK_RECOMMENDATIONS, today, arrow(FALLBACK_RECOMMENDATIONS, lists), Recipe(**recipe))
+
+
+def store(space):
+    return SqliteStore(space.home / "store" / "recommendations.sqlite")
+
+
+def videos(space, user=1):
+    return [row.video_id for row in store(space).read(user, 10)]
+
+
+def test_a_day_is_published_once(space):
+    write_rows(space, SECOND)
+    report = space.run(publish, "--as-of", iso(SECOND))
+    digest = space.lake.manifest(RECOMMENDATIONS, Partition((SECOND - DAY).date())).digest
+    assert report.facts == {"status": "live", "version": 1, "model_version": f"20260108T000000Z-{digest[:12]}"}
+    assert (report.read, report.wrote) == ({"rows": 6}, {"rows": 6, "users": 2})
+    live = store(space).live()
+    assert (live.as_of, live.expires_at, live.rows) == (SECOND, SECOND + 2 * DAY, 6)
+    assert (videos(space), videos(space, 2), videos(space, 3)) == ([101, 102, 103], [101, 102, 103], [])
+    assert [row.video_id for row in store(space).read_fallback("all", 10)] == [201, 202]
+    again = space.run(publish, "--as-of", iso(SECOND))
+    assert (again.up_to_date, again.notes) == (True, ["version 1 is live"])
+    assert len(store(space).publications()) == 1
+
+
+def test_other_rows_of_the_same_day_replace_it(space):
+    write_rows(space, SECOND)
+    space.run(publish, "--as-of", iso(SECOND))
+    write_rows(space, SECOND, shift=5)
+    assert space.run(publish, "--as-of", iso(SECOND)).facts["version"] == 2
+    assert videos(space) == [106, 107, 108]
+
+
+def test_an_older_day_is_superseded(space):
+    for end, shift in ((SECOND, 0), (FIRST, 5)):
+        write_rows(space, end, shift)
+    space.run(publish, "--as-of", iso(SECOND))
+    report = space.run(publish, "--as-of", iso(FIRST))
+    assert report.notes == ["superseded: what is live, as of 2026-01-08T00:00:00Z, is newer; nothing changes"]
+    assert (report.facts["status"], report.wrote) == ("superseded", {})
+    forced = space.run(publish, "--as-of", iso(FIRST), "--force")
+    assert forced.facts["status"] == "superseded"
+    assert videos(space) == [101, 102, 103]
+
+
+@pytest.mark.parametrize("kind", ["wals", "towers"])
+def test_rows_of_other_models_are_refused(space, kind):
+    write_rows(space, SECOND, inputs=digests(space, SECOND) | {kind: "0" * 64})
+    status, _, error = space.command(publish, "--as-of", iso(SECOND))
+    assert status == 2
+    assert f"made as of 2026-01-08T00:00:00Z by other models ({kind}); expected as of 2026-01-08T00:00:00Z" in error
+    assert store(space).live() is None
+
+
+def test_rows_as_of_another_time_are_refused(space):
+    write_rows(space, SECOND, parameters={"as_of": "2026-01-07T12:00:00Z"})
+    status, _, error = space.command(publish, "--as-of", iso(SECOND))
+    assert status == 2
+    assert "made as of 2026-01-07T12:00:00Z; expected as of 2026-01-08T00:00:00Z by the models that the gate passed" in error
+    assert store(space).live() is None
+
+
+def test_rows_must_be_there(space):
+    status, _, error = space.command(publish, "--as-of", iso(SECOND))
+    assert status == 2
+    assert "table recommendations: no partition dt=2026-01-07; run the stage that writes it first" in error
+
+
+def test_nothing_passes_a_refusal(space):
+    write_rows(space, SECOND)
+    strict = Workspace(space.home, {**SETTINGS, "gate": SETTINGS["gate"] | {"min_ratio_to_popularity": 1000.0}})
+    assert strict.run(gate, "--as-of", iso(SECOND)).facts["passed"] is False
+    for stage in (index, recommend, publish):
+        status, _, error = strict.command(stage, "--as-of", iso(SECOND))
+        assert status == 2
+        assert "the gate refused: refused: ndcg@10_against_popularity: " in error
+    assert store(space).live() is None
+
+
+def test_kept_versions_can_be_rolled_back_to(space):
+    for end, shift in ((FIRST, 5), (SECOND, 0)):
+        write_rows(space, end, shift)
+        space.run(publish, "--as-of", iso(end))
+    assert store(space).rollback(reason="a test").as_of == FIRST
+    assert videos(space) == [106, 107, 108]

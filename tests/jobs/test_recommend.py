@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+
+from jobs import _worker, recommend
+from jobs._tables import Partition, TableError
+from jobs._window import DAY, iso
+from models.ensemble import load_catalogue
+from models.recommend import Catalogue
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
+from tests.builders import Workspace
+from tests.e2e import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, build_index, planted, train
+
+TODAY = Partition((SECOND - DAY).date())
+
+
+def catalogue(popularity, eligible=None, countries=(), blocked=None):
+    n = len(popularity)
+    vectors = np.zeros((n, 2), dtype=np.float32)
+    return Catalogue(
+        video_ids=np.arange(n) + 100,
+        popularity=np.array(popularity, dtype=float),
+        retrieval_vectors=vectors,
+        wals_vectors=vectors,
+        ranker_vectors=vectors,
+        eligible=np.ones(n, dtype=bool) if eligible is None else np.array(eligible, dtype=bool),
+        countries=tuple(countries),
+        blocked=np.zeros((len(countries), n), dtype=bool) if blocked is None else np.array(blocked, dtype=bool),
+    )
+
+
+def lists(found):
+    segments = {}
+    for row in found.to_pylist():
+        segments.setdefault(row["segment"], []).append((row["rank"], row["video_id"]))
+    return segments
+
+
+class TestFallback:
+    def test_the_most_popular_come_first_and_ties_go_by_id(self):
+        found = recommend.fallback_lists(catalogue([1, 5, 3, 5]), 3)
+        assert lists(found) == {"all": [(1, 101), (2, 103), (3, 102)]}
+        assert found["score"].to_pylist() == [5, 5, 3]
+        assert found["sources"].to_pylist() == ["popular:1", "popular:2", "popular:3"]
+        assert FALLBACK_RECOMMENDATIONS.compare(found.schema) == []
+
+    def test_a_country_misses_what_it_blocks_and_everyone_what_any_does(self):
+        blocked = [[0, 1, 0, 0], [0, 0, 0, 1]]
+        found = lists(recommend.fallback_lists(catalogue([1, 5, 3, 4], [1, 1, 0, 1], ("DE", "FR"), blocked), 10))
+        assert found == {
+            "all": [(1, 100)],
+            "country=DE": [(1, 103), (2, 100)],
+            "country=FR": [(1, 101), (2, 100)],
+        }
+
+    def test_where_every_video_is_blocked_somewhere_all_still_exists(self):
+        found = lists(recommend.fallback_lists(catalogue([1, 2], None, ("DE", "FR"), [[1, 0], [0, 1]]), 10))
+        assert found == {"all": [(1, 101), (2, 100)], "country=DE": [(1, 101)], "country=FR": [(1, 100)]}
+
+    def test_nothing_to_show_is_an_error(self):
+        with pytest.raises(TableError, match="no video may be shown"):
+            recommend.fallback_lists(catalogue([1, 2], [0, 0]), 10)
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    space = planted(tmp_path_factory.mktemp("indexed"))
+    train(space, SECOND)
+    build_index(space, SECOND)
+    return space
+
+
+def model_of(space):
+    with space.environment():
+        config = recommend.load("recommend", recommend.RecommendConfig)
+    folder = space.home / "bundles"
+    return _worker.Model(
+        wals=folder / "wals" / "20260108T000000Z" / "final",
+        towers=folder / "towers" / "20260108T000000Z" / "final",
+        catalogue=folder / "serving" / "20260108T000000Z" / "catalogue",
+        index=folder / "serving" / "20260108T000000Z" / "index.faiss",
+        as_of=SECOND,
+        config_json=config.model_dump_json(),
+    )
+
+
+def test_the_catalogue_of_the_index_is_that_of_the_lake(space):
+    found = load_catalogue(model_of(space).catalogue)
+    videos = space.lake.read(VIDEO_FEATURES, [TODAY]).to_pylist()
+    assert found.video_ids.tolist() == [row["video_id"] for row in videos]
+    assert found.eligible.tolist() == [not row["removed"] for row in videos]
+    assert found.countries == ("DE",)
+    assert set(found.video_ids[found.blocked[0]].tolist()) == BLOCKED_IN_DE
+
+
+def test_batches_of_any_size_give_the_same_lists(space):
+    users = space.lake.read(USER_FEATURES, [TODAY])
+    model = model_of(space)
+    whole = [row for part in _worker.recommend_batches(model, users.to_batches()) for row in part.to_pylist()]
+    parts = [row for part in _worker.recommend_batches(model, users.to_batches(max_chunksize=7)) for row in part.to_pylist()]
+    assert [(row["user_id"], row["rank"], row["video_id"]) for row in parts] == [
+        (row["user_id"], row["rank"], row["video_id"]) for row in whole
+    ]
+    assert len(whole) == 40 * 10
+
+
+@pytest.mark.spark
+def test_spark_writes_what_one_process_would(spark, space):
+    report = space.run(recommend, "--as-of", iso(SECOND))
+    users = space.lake.read(USER_FEATURES, [TODAY])
+    found = space.lake.read(RECOMMENDATIONS, [TODAY]).to_pylist()
+    expected = [row for part in _worker.recommend_batches(model_of(space), users.to_batches()) for row in part.to_pylist()]
+    keys = ("user_id", "rank", "video_id", "sources", "reason")
+    assert [tuple(row[key] for key in keys) for row in found] == [tuple(row[key] for key in keys) for row in expected]
+    assert [row["score"] for row in found] == pytest.approx([row["score"] for row in expected], abs=1e-5)
+    assert (report.read, report.wrote) == ({"users": 40}, {"rows": 400, "fallback rows": 20})
+    known = {row["user_id"]: row for row in users.to_pylist()}
+    for row in found:
+        user = known[row["user_id"]]
+        assert row["video_id"] not in REMOVED | set(user["watched"])
+        assert user["country"] != "DE" or row["video_id"] not in BLOCKED_IN_DE
+    manifest = space.lake.manifest(RECOMMENDATIONS, TODAY)
+    assert manifest.parameters["as_of"] == iso(SECOND)
+    assert manifest.inputs.keys() == {"wals", "towers", "serving", "user_features"}
+
+    assert space.run(recommend, "--as-of", iso(SECOND)).up_to_date
+    shorter = Workspace(space.home, {**SETTINGS, "recommend": SETTINGS["recommend"] | {"k": 3}})
+    assert shorter.run(recommend, "--as-of", iso(SECOND)).wrote == {"rows": 120, "fallback rows": 6}
+    top = [tuple(row[key] for key in keys) for row in found if row["rank"] <= 3]
+    rows = space.lake.read(RECOMMENDATIONS, [TODAY]).to_pylist()
+    assert [tuple(row[key] for key in keys) for row in rows] == top
