@@ -176,9 +176,9 @@ class Lake:
         problems = [problem for file in written for problem in check_file(table, file)]
         if problems:
             raise TableError(f"table {table.name}, {partition.path}: {'; '.join(problems)}; the live partition is unchanged")
-        files = []
+        files: list[dict[str, Any]] = []
         for number, file in enumerate(written):
-            rows = pq.read_metadata(file).num_rows
+            rows = _normalise(file)
             if rows == 0 and len(written) > 1:
                 file.unlink()
                 continue
@@ -217,6 +217,22 @@ class Lake:
             raise TableError(f"table {table.name}, {partition.path}: {'; '.join(differences)}; the live partition is unchanged")
         pq.write_table(rows.select(table.columns).cast(table.arrow), staged / "part.parquet", compression="zstd")
         return self.commit(table, partition, staged, recipe, counts)
+
+
+def _normalise(file: Path) -> int:
+    """Write a Parquet file again, row group by row group, so that its bytes depend on its rows alone; returns the rows.
+
+    Spark's writer lists a column's encodings in an order that differs from one JVM to the next, and the digest with it.
+    """
+    with pq.ParquetFile(file) as source:
+        schema = source.schema_arrow.remove_metadata()
+        again = file.with_suffix(".again")
+        with pq.ParquetWriter(again, schema, compression="zstd") as target:
+            for group in range(source.num_row_groups):
+                target.write_table(source.read_row_group(group).cast(schema))
+        rows = int(source.metadata.num_rows)
+    again.replace(file)
+    return rows
 
 
 def check_file(table: Table, file: Path) -> list[str]:

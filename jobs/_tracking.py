@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from conf import Section, load
 from conf.paths import paths
 from jobs._window import parse_time
-from models.bundle import Bundle, open_bundle
+from models.bundle import Bundle, BundleError, open_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,8 +144,18 @@ class Tracker:
             BundleError: it is damaged.
         """
         from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
 
-        return open_bundle(Path(download_artifacts(published.source)), kind=published.kind)
+        try:
+            bundle = open_bundle(Path(download_artifacts(published.source)), kind=published.kind)
+        except (MlflowException, OSError) as error:
+            raise BundleError(f"bundle {published.source}: cannot be fetched: {error}; restore the artifact store") from error
+        if bundle.digest != published.digest:
+            raise BundleError(
+                f"bundle {published.source}: found digest {bundle.digest}, expected the published {published.digest}; "
+                "restore the artifact store"
+            )
+        return bundle
 
     def _log(
         self, name: str, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]]

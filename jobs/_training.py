@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -30,6 +31,17 @@ class SplitConfig(Section):
     """Share of the examples, just before the test split, that early stopping looks at."""
     test_fraction: float = Field(gt=0, lt=0.5)
     """Share of the examples, the newest, that only the evaluation looks at."""
+
+
+class RandomNegativesConfig(Section):
+    """Section ``random_negatives``: unwatched videos as negatives for the ranker (L3)."""
+
+    per_positive: int = Field(ge=0)
+    """Random videos for each positive; 0 for none."""
+    unless_missed_share: float = Field(ge=0, le=1)
+    """None are added where missed impressions are more than this share of all impressions."""
+    seed: int = Field(ge=0)
+    """Of the draw."""
 
 
 class HalfLife(Section):
@@ -113,6 +125,50 @@ def read(context: Context) -> TrainingSet:
         test=occurred > last_validation,
         test_start=datetime.fromtimestamp(int(last_validation) / 1e6, UTC),
         half_life_days=half_life_days,
+    )
+
+
+def with_random_negatives(data: TrainingSet, config: RandomNegativesConfig) -> TrainingSet:
+    """Add unwatched videos as negatives where the log shows hardly any skipped impression (L3).
+
+    A log of ratings or of explicit feedback holds only what users chose to watch: a ranker trained on it learns which
+    watched video is liked, and nothing of which video is watched at all. Each positive then brings ``per_positive`` videos,
+    drawn evenly from the catalogue, that its user has no example of, at its own time, with weight 1. What the ranker then
+    predicts is no longer a rate of the platform.
+
+    Returns:
+        ``data`` itself where missed impressions are more than ``unless_missed_share`` of all, else the larger set.
+    """
+    shown = data.examples.filter(pc.equal(data.examples[col.EXPOSURE], "impression"))
+    weight = shown[col.WEIGHT].to_numpy()
+    missed = shown[col.MISSED].to_numpy(zero_copy_only=False)
+    if not config.per_positive or (len(missed) and weight[missed].sum() > config.unless_missed_share * weight.sum()):
+        return data
+    rng = np.random.default_rng(config.seed)
+    positives = np.repeat(np.flatnonzero(data.examples[col.LABEL].to_numpy() == 1), config.per_positive)
+    videos = np.sort(data.videos[col.VIDEO_ID].to_numpy())
+    drawn = videos[rng.integers(len(videos), size=len(positives))]
+    users = data.examples[col.USER_ID].to_numpy()
+    seen = pa.table({"user": users, "video": data.examples[col.VIDEO_ID]}).group_by(["user", "video"]).aggregate([])
+    pairs = pa.table({"user": users[positives], "video": drawn, "row": np.arange(len(positives))})
+    fresh = np.sort(pairs.join(seen, ["user", "video"], join_type="left anti")["row"].to_numpy())
+    positives, drawn = positives[fresh], drawn[fresh]
+    rows = data.examples.take(pa.array(positives))
+    replaced = {
+        col.VIDEO_ID: pa.array(drawn),
+        col.LABEL: pa.repeat(pa.scalar(0, pa.int32()), len(drawn)),
+        col.WEIGHT: pa.repeat(1.0, len(drawn)),
+        col.SAMPLE_RATE: pa.repeat(1.0, len(drawn)),
+    }
+    found = counters_as_of(data.counts, drawn, pc.cast(rows[col.OCCURRED_AT], pa.date32()), data.half_life_days)
+    for name, values in (replaced | {name: pa.array(column) for name, column in found.items()}).items():
+        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+    return dataclasses.replace(
+        data,
+        examples=pa.concat_tables([data.examples, rows]),
+        train=np.concatenate([data.train, data.train[positives]]),
+        validation=np.concatenate([data.validation, data.validation[positives]]),
+        test=np.concatenate([data.test, data.test[positives]]),
     )
 
 

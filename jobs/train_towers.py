@@ -7,6 +7,7 @@ validation split; the final models train for as many.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def run(context: Context) -> Report:
     """Fit the models unless the bundle of this ``as_of`` was made from the same inputs, code and settings."""
     config = load("towers", TowersConfig)
     split = load("split", _training.SplitConfig)
+    negatives = load("random_negatives", _training.RandomNegativesConfig)
     parameters = {
+        "random_negatives": negatives.model_dump(mode="json"),
         "towers": config.model_dump(mode="json"),
         "split": split.model_dump(mode="json"),
         "window": str(context.window),
@@ -45,19 +48,14 @@ def run(context: Context) -> Report:
     context.say(
         f"{data.examples.num_rows:,} examples, {int(data.train.sum()):,} to train, {int(data.validation.sum()):,} to validate"
     )
-    known = _tower_data(data, data.train, data.validation)
-    everything = _tower_data(data, np.ones(data.examples.num_rows, dtype=bool), np.zeros(data.examples.num_rows, dtype=bool))
-    models: dict[str, FittedRetrieval | FittedRanker] = {}
-    for name, fit in (("retrieval", fit_retrieval), ("ranker", fit_ranker)):
-        holdout = fit(config, known, config.seed, _progress(context, f"{name}, holdout"))
-        models[f"{_bundles.HOLDOUT}/{name}"] = holdout
-        epochs = max(1, holdout.best_epoch)
-        models[f"{_bundles.FINAL}/{name}"] = fit(
-            config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs
-        )
+    judged = _training.with_random_negatives(data, negatives)
+    if judged is not data:
+        added = judged.examples.num_rows - data.examples.num_rows
+        context.say(f"hardly any skipped impressions in the log: {added:,} random unwatched videos added for the ranker")
+    models = {**_fit(context, config, "retrieval", data), **_fit(context, config, "ranker", judged)}
     ranker = models[f"{_bundles.HOLDOUT}/ranker"]
     assert isinstance(ranker, FittedRanker)
-    metrics = _ranker_metrics(ranker, data)
+    metrics = _ranker_metrics(ranker, judged)
 
     def write(folder: Path) -> None:
         for name, model in models.items():
@@ -79,8 +77,18 @@ def run(context: Context) -> Report:
     )
 
 
-def _tower_data(data: TrainingSet, train: np.ndarray, validation: np.ndarray) -> TowerData:
-    return TowerData(examples=data.examples, users=data.users, videos=data.videos, train=train, validation=validation)
+def _fit(context: Context, config: TowersConfig, name: str, data: TrainingSet) -> dict[str, FittedRetrieval | FittedRanker]:
+    """Both models of a name: one without the test split, and one on everything for as many epochs as that one needed."""
+    fit = fit_retrieval if name == "retrieval" else fit_ranker
+    whole = np.ones(data.examples.num_rows, dtype=bool)
+    known = TowerData(
+        examples=data.examples, users=data.users, videos=data.videos, train=data.train, validation=data.validation
+    )
+    everything = dataclasses.replace(known, train=whole, validation=~whole)
+    holdout = fit(config, known, config.seed, _progress(context, f"{name}, holdout"))
+    epochs = max(1, holdout.best_epoch)
+    final = fit(config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs)
+    return {f"{_bundles.HOLDOUT}/{name}": holdout, f"{_bundles.FINAL}/{name}": final}
 
 
 def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None]:

@@ -63,7 +63,7 @@ def open_bundle(path: Path, *, kind: str) -> Bundle:
     if not manifest.exists():
         raise BundleError(f"bundle {path}: found no {MANIFEST}; expected a sealed {kind} bundle; run its training stage again")
     text = manifest.read_text(encoding="utf-8")
-    content = json.loads(text)
+    content = _parsed(text, path)
     if content.get("format_version") != FORMAT_VERSION or content.get("kind") != kind:
         found = f"{content.get('kind')} in format {content.get('format_version')}"
         raise BundleError(f"bundle {path}: found {found}, expected {kind} in format {FORMAT_VERSION}; train it again")
@@ -75,6 +75,17 @@ def open_bundle(path: Path, *, kind: str) -> Bundle:
                 f"bundle {path}: file {name} has sha256 {found}, expected {expected}; it is damaged: train it again"
             )
     return Bundle(path, kind, hashlib.sha256(text.rstrip("\n").encode()).hexdigest(), content["properties"])
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    """The manifest's content, which must be an object with files and properties."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict) or "properties" not in content:
+        raise BundleError(f"bundle {path}: {MANIFEST} is damaged, expected JSON with files and properties; train it again")
+    return content
 
 
 def sha256(file: Path) -> str:
