@@ -24,6 +24,7 @@ CLASSES = {
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "mlflow": ("jobs._tracking", "TrackingConfig"),
+    "random_negatives": ("jobs._training", "RandomNegativesConfig"),
 }
 
 
