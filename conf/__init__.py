@@ -99,7 +99,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 # Values below these keys are free-form: their keys are data (a feedback type, a label), not settings' names.
-_FREE_FORM = frozenset({("wals", "feedback_weights"), ("spark", "extra"), ("recommend", "weights")})
+_FREE_FORM = frozenset(
+    {("wals", "feedback_weights"), ("spark", "extra"), ("recommend", "weights"), ("recommend", "new_user_weights")}
+)
 
 
 def _merge(base: dict[str, Any], overlay: Mapping[str, Any], source: Path, prefix: tuple[str, ...]) -> None:

@@ -22,6 +22,7 @@ TOWERS = "towers"
 SERVING = "serving"
 FINAL = "final"
 HOLDOUT = "holdout"
+EARLY = "early"
 
 
 def location(context: Context, kind: str, as_of: datetime | None = None) -> Path:

@@ -66,6 +66,7 @@ class TrainingSet:
     train: Mask
     validation: Mask
     test: Mask
+    validation_start: datetime
     test_start: datetime
     half_life_days: float
 
@@ -123,6 +124,7 @@ def read(context: Context) -> TrainingSet:
         train=known <= last_train,
         validation=(occurred > last_train) & (known <= last_validation),
         test=occurred > last_validation,
+        validation_start=datetime.fromtimestamp(int(last_train) / 1e6, UTC),
         test_start=datetime.fromtimestamp(int(last_validation) / 1e6, UTC),
         half_life_days=half_life_days,
     )

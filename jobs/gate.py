@@ -37,6 +37,7 @@ from schemas import columns as col
 from schemas.errors import ReelflowError
 
 FILE = "verdict.json"
+_WEIGHTS = ("weights", "new_user_weights")
 
 
 def run(context: Context) -> Report:
@@ -49,6 +50,7 @@ def run(context: Context) -> Report:
     if not context.force and (found := _read(context.run_folder / FILE)) is not None and found.get("basis") == basis:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
     data = _training.read(context)
+    ranking = _choose_weights(config, ranking, bundles, data)
     figures = _holdout_figures(config, ranking, bundles, data)
     compared, trouble = None, None
     if incumbents:
@@ -66,6 +68,7 @@ def run(context: Context) -> Report:
         "as_of": iso(context.as_of),
         "incumbent": {kind: iso(published.as_of) for kind, published in incumbents.items()},
         "basis": basis,
+        "weights": {name: getattr(ranking, name) for name in _WEIGHTS},
         "metrics": {name: value if math.isfinite(value) else None for name, value in figures.items()},
         "correlation": {k: v if math.isfinite(v) else None for k, v in asdict(compared).items()} if compared else None,
         "verdict": json.loads(verdict.to_json()),
@@ -99,6 +102,11 @@ def require_pass(context: Context) -> dict[str, Any]:
     return found
 
 
+def chosen_ranking(verdict: Mapping[str, Any]) -> RecommendConfig:
+    """Section ``recommend`` with the weights that the verdict was passed on."""
+    return load("recommend", RecommendConfig).model_copy(update=verdict["weights"])
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -121,6 +129,23 @@ def _basis(
         "gate": config.model_dump(mode="json"),
         "recommend": ranking.model_dump(mode="json"),
     }
+
+
+def _choose_weights(
+    config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], data: TrainingSet
+) -> RecommendConfig:
+    """Weigh popularity by the validation split, with models that have not trained on it."""
+    models = Ensemble.load(bundles[_bundles.WALS].path / _bundles.EARLY, bundles[_bundles.TOWERS].path / _bundles.HOLDOUT)
+    world = evaluation.holdout(
+        data.users,
+        data.videos,
+        data.counts,
+        data.examples.filter(pa.array(~data.test)),
+        at=data.validation_start,
+        half_life_days=data.half_life_days,
+        max_users=config.evaluation_users,
+    )
+    return evaluation.choose_popular_weights(ranking, models, world)
 
 
 def _holdout_figures(
@@ -155,7 +180,8 @@ def _compare(
     rng = np.random.default_rng(0)
     active = data.users.filter(pc.greater(data.users[col.INTERACTION_COUNT], 0)).sort_by(col.USER_ID)
     users = active.take(pa.array(np.sort(rng.permutation(active.num_rows)[: config.correlation_users])))
-    models_only = ranking.model_copy(update={"weights": {**ranking.weights, "popular": 0.0}})
+    without = {name: {**getattr(ranking, name), "popular": 0.0} for name in _WEIGHTS}
+    models_only = ranking.model_copy(update=without)
     catalogue = new.catalogue(data.videos, context.as_of)
     batch = new.users(users, catalogue, context.as_of)
     positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])

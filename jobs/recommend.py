@@ -13,7 +13,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from conf import load
 from jobs import _bundles, _stage, gate
 from jobs._session import read_files, spark_session, struct_of
 from jobs._stage import Context, Report
@@ -22,7 +21,7 @@ from jobs._window import iso
 from jobs._worker import Model, recommend_batches
 from jobs.index import CATALOGUE, INDEX_FILE
 from models.ensemble import load_catalogue
-from models.recommend import Catalogue, RecommendConfig
+from models.recommend import Catalogue
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES
 from schemas import columns as col
 
@@ -31,8 +30,7 @@ EVERYONE = "all"
 
 def run(context: Context) -> Report:
     """Recommend for every user unless the tables were made from the same models, users and settings."""
-    gate.require_pass(context)
-    config = load("recommend", RecommendConfig)
+    config = gate.chosen_ranking(gate.require_pass(context))
     bundles = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS, _bundles.SERVING)}
     today = Partition(context.last_day)
     inputs = {kind: bundle.digest for kind, bundle in bundles.items()}

@@ -1,6 +1,7 @@
-"""Train WALS: one model that has not seen the test split, for the gate, and one on everything, to be served.
+"""Train WALS: models that have not seen the validation or the test split, for the gate, and one on everything, to be served.
 
-Reads ``examples`` of the look-back; writes the bundle ``wals`` with the models ``holdout`` and ``final``, and registers it
+Reads ``examples`` of the look-back; writes the bundle ``wals`` with the models ``early`` (train split only), ``holdout``
+(train and validation) and ``final`` (everything), and registers it
 as MLflow's candidate.
 """
 
@@ -31,12 +32,15 @@ def run(context: Context) -> Report:
         Tracker.open().register(found, {})
         return Report(up_to_date=True)
     data = _training.read(context)
-    context.say(f"{data.examples.num_rows:,} examples; fitting {config.factors} factors, {config.iterations} iterations, twice")
+    context.say(
+        f"{data.examples.num_rows:,} examples; fitting {config.factors} factors, {config.iterations} iterations, three times"
+    )
     holdout = _fit(config, data.examples.filter(pa.array(data.train | data.validation)))
+    early = _fit(config, data.examples.filter(pa.array(data.train)))
     final = _fit(config, data.examples)
 
     def write(folder: Path) -> None:
-        for name, model in ((_bundles.HOLDOUT, holdout), (_bundles.FINAL, final)):
+        for name, model in ((_bundles.EARLY, early), (_bundles.HOLDOUT, holdout), (_bundles.FINAL, final)):
             (folder / name).mkdir()
             model.save(folder / name)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeFloat, field_validator
 
 from conf import Section
 from models._candidates import Filter, drop_needless_fill, propose, union
@@ -80,7 +80,13 @@ class RecommendConfig(Section):
     weights: dict[Component, float]
     """S3: weight of each component's standardised score; a component that is not named weighs 0."""
 
-    @field_validator("weights")
+    new_user_weights: dict[Component, float]
+    """The same for users whom WALS does not know: nothing of theirs was relevant in the look-back."""
+
+    popular_weights: tuple[NonNegativeFloat, ...] = Field(min_length=1)
+    """Weights of popularity that are tried on the validation split, for known and for new users; the best one is used."""
+
+    @field_validator("weights", "new_user_weights")
     @classmethod
     def _some_weight(cls, weights: dict[Component, float]) -> dict[Component, float]:
         if not all(np.isfinite(weight) and weight >= 0 for weight in weights.values()) or not any(weights.values()):
@@ -161,7 +167,7 @@ def score_matrix(config: RecommendConfig, catalogue: Catalogue, users: UserBatch
         ]
     )
     scores: Floats = (
-        _contributions(config, components, np.ones(components.shape[1:], dtype=bool)).sum(axis=0).astype(np.float32)
+        _contributions(config, users, components, np.ones(components.shape[1:], dtype=bool)).sum(axis=0).astype(np.float32)
     )
     return scores
 
@@ -208,7 +214,7 @@ def _recommend_block(
 ) -> tuple[NDArray[np.int32], Floats, NDArray[np.int32], NDArray[np.int8]]:
     positions, ranks = _candidates(config, catalogue, users, index)
     present = positions >= 0
-    parts = _contributions(config, _components(catalogue, users, positions), present)
+    parts = _contributions(config, users, _components(catalogue, users, positions), present)
     scores = parts.sum(axis=0).astype(np.float32)
     columns = np.where(present, np.arange(positions.shape[1]), -1)  # candidates are in order of position, so ties are too
     top_scores, top = unpack(smallest(pack(scores, columns), config.k))
@@ -273,12 +279,15 @@ def _components(catalogue: Catalogue, users: UserBatch, positions: Ints) -> Floa
     return scores
 
 
-def _contributions(config: RecommendConfig, components: Floats, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _contributions(
+    config: RecommendConfig, users: UserBatch, components: Floats, present: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """Weight times standardised score of each component, float64 ``(4, n_users, c)``; ``-inf`` where nothing is present.
 
     A component that does not vary over a user's candidates (a user whom WALS does not know) says nothing, and contributes 0.
     """
     count = np.maximum(present.sum(axis=1, keepdims=True), 1)
+    known = users.wals.any(axis=1, keepdims=True)
     parts = np.empty(components.shape)
     for place, name in enumerate(COMPONENTS):
         raw = np.where(present, components[place], 0).astype(np.float64)
@@ -286,6 +295,7 @@ def _contributions(config: RecommendConfig, components: Floats, present: NDArray
         spread = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / count)
         # Rounding makes float32 inner products of equal vectors differ by about 1e-7 of their size: that is no variation.
         varies = spread > 1e-6 * np.abs(raw).max(axis=1, keepdims=True, initial=0.0)
-        parts[place] = config.weights.get(name, 0.0) * np.divide(centred, spread, out=np.zeros_like(centred), where=varies)
+        weight = np.where(known, config.weights.get(name, 0.0), config.new_user_weights.get(name, 0.0))
+        parts[place] = weight * np.divide(centred, spread, out=np.zeros_like(centred), where=varies)
     parts[:, ~present] = -np.inf
     return parts

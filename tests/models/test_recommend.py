@@ -96,7 +96,8 @@ def naive_scores(settings, catalogue, users, user, videos):
     for name, values in raw.items():
         mean, spread = np.mean(values), np.std(values)
         for video, value in zip(videos, values, strict=True):
-            total[video] += settings.weights.get(name, 0) * (value - mean) / spread if spread > 1e-6 else 0.0
+            weight = (settings.weights if users.wals[user].any() else settings.new_user_weights).get(name, 0)
+            total[video] += weight * (value - mean) / spread if spread > 1e-6 else 0.0
     return total
 
 
@@ -228,7 +229,8 @@ def test_videos_that_an_old_index_still_holds_are_not_shown():
 
 def test_weights_decide_the_order():
     catalogue, users = world(11, 80, 3, watched_share=0.0)
-    chosen = config(k=80, weights={"popular": 1.0}, retrieval_candidates=80)
+    only = {"popular": 1.0}
+    chosen = config(k=80, weights=only, new_user_weights=only, retrieval_candidates=80)
     found = recommend_batch(chosen, catalogue, users, index_of(catalogue))
     for user in range(3):
         shown = found.positions[user][found.positions[user] >= 0]
@@ -311,6 +313,8 @@ def test_the_differential_test_sees_shuffled_vectors_through_the_ensemble():
     names = ("retrieval_vectors", "wals_vectors", "ranker_vectors")
     broken = dataclasses.replace(catalogue, **{name: getattr(catalogue, name)[shuffle] for name in names})
     positions = np.arange(0, 400, 2)
-    incumbent, candidate = (score_matrix(config(), side, users, positions) for side in (catalogue, broken))
+    models_only = {"ranker": 1.0, "retrieval": 1.0, "wals": 1.0}
+    settings = config(weights=models_only, new_user_weights=models_only)
+    incumbent, candidate = (score_matrix(settings, side, users, positions) for side in (catalogue, broken))
     assert correlation(incumbent, incumbent).pooled_pearson == pytest.approx(1)
     assert correlation(candidate, incumbent).pooled_pearson == pytest.approx(0, abs=0.05)
