@@ -22,6 +22,8 @@ SMALL = {
     "users": 300,
     "videos": 400,
     "days": DAYS,
+    "start": START.isoformat(),
+    "sessions_per_user_day": 0.9,
     "new_videos_per_day": 0.05,
     "malformed_fraction": 0.004,
     "duplicate_fraction": 0.005,
@@ -303,7 +305,7 @@ def test_a_wrong_setting_is_named(tmp_path, capsys):
 
 def test_the_default_configuration_is_complete():
     config = conf.load("simulate", into=SimulateConfig)
-    assert (config.users, config.videos, config.days, config.start) == (6000, 12000, 7, START)
+    assert (config.users, config.videos, config.days, config.start) == (6000, 12000, 14, dt.date(2025, 12, 26))
 
 
 def test_calibration_finds_the_offset():
