@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -115,4 +116,5 @@ def _pad(text: str, width: int, *, right: bool) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     sys.exit(main())
