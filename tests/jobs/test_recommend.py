@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 
-from jobs import _worker, recommend
+from jobs import _worker, gate, recommend
 from jobs._tables import Partition, TableError
-from jobs._window import DAY, iso
+from jobs._window import DAY, compact, iso
 from models.ensemble import load_catalogue
 from models.recommend import Catalogue
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
@@ -71,7 +73,8 @@ def space(tmp_path_factory):
 
 def model_of(space):
     with space.environment():
-        config = recommend.load("recommend", recommend.RecommendConfig)
+        verdict = json.loads((space.home / "runs" / compact(SECOND) / "verdict.json").read_text(encoding="utf-8"))
+        config = gate.chosen_ranking(verdict)
     folder = space.home / "bundles"
     return _worker.Model(
         wals=folder / "wals" / "20260108T000000Z" / "final",
