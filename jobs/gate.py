@@ -54,9 +54,9 @@ def run(context: Context) -> Report:
     figures = _holdout_figures(config, ranking, bundles, data)
     compared, trouble = None, None
     if incumbents:
-        new = _final(bundles)
+        new = ensemble(bundles)
         try:
-            old = _final({kind: tracker.fetch(published) for kind, published in incumbents.items()})
+            old = ensemble({kind: tracker.fetch(published) for kind, published in incumbents.items()})
             compared = _compare(context, config, ranking, data, new=new, old=old)
         except ReelflowError as error:
             trouble = f"the incumbent cannot be read: {error}"
@@ -132,35 +132,37 @@ def _basis(
 
 
 def _choose_weights(
-    config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], data: TrainingSet
+    config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
 ) -> RecommendConfig:
     """Weigh popularity by the validation split, with models that have not trained on it."""
-    models = Ensemble.load(bundles[_bundles.WALS].path / _bundles.EARLY, bundles[_bundles.TOWERS].path / _bundles.HOLDOUT)
-    world = evaluation.holdout(
-        data.users,
-        data.videos,
-        data.counts,
-        data.examples.filter(pa.array(~data.test)),
-        at=data.validation_start,
-        half_life_days=data.half_life_days,
-        max_users=config.evaluation_users,
-    )
-    return evaluation.choose_popular_weights(ranking, models, world)
+    models = ensemble(bundles, wals=_bundles.EARLY, towers=_bundles.HOLDOUT)
+    known = data.examples.filter(pa.array(~data.test))
+    return evaluation.choose_popular_weights(ranking, models, _world(config, data, known, data.validation_start))
 
 
 def _holdout_figures(
-    config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], data: TrainingSet
+    config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
 ) -> dict[str, float]:
-    models = Ensemble.load(bundles[_bundles.WALS].path / _bundles.HOLDOUT, bundles[_bundles.TOWERS].path / _bundles.HOLDOUT)
-    world = evaluation.holdout(
-        data.users, data.videos, data.counts, data.examples,
-        at=data.test_start, half_life_days=data.half_life_days, max_users=config.evaluation_users,
-    )  # fmt: skip
-    return evaluation.evaluate(ranking, models, world)
+    models = ensemble(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT)
+    return evaluation.evaluate(ranking, models, _world(config, data, data.examples, data.test_start))
 
 
-def _final(bundles: Mapping[str, Bundle]) -> Ensemble:
-    return Ensemble.load(bundles[_bundles.WALS].path / _bundles.FINAL, bundles[_bundles.TOWERS].path / _bundles.FINAL)
+def _world(config: GateConfig, data: TrainingSet, examples: pa.Table, at: datetime) -> evaluation.Holdout:
+    """What could be known at ``at``, and what the examples after it ask for."""
+    return evaluation.holdout(
+        data.users,
+        data.videos,
+        data.counts,
+        examples,
+        at=at,
+        half_life_days=data.half_life_days,
+        max_users=config.evaluation_users,
+    )
+
+
+def ensemble(bundles: Mapping[str, Bundle], *, wals: str = _bundles.FINAL, towers: str = _bundles.FINAL) -> Ensemble:
+    """The models of two bundles: the final ones, or those named."""
+    return Ensemble.load(bundles[_bundles.WALS].path / wals, bundles[_bundles.TOWERS].path / towers)
 
 
 def _incumbents(tracker: Tracker, before: datetime) -> dict[str, Published]:

@@ -13,7 +13,7 @@ from jobs import _bundles, _stage, gate
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Recipe, code_version
 from models.ann import IndexConfig, build
-from models.ensemble import Ensemble, indexable, save_catalogue
+from models.ensemble import indexable, save_catalogue
 from schemas import VIDEO_FEATURES
 
 INDEX_FILE = "index.faiss"
@@ -32,7 +32,7 @@ def run(context: Context) -> Report:
     recipe = Recipe(inputs, code_version("jobs/index.py", "models"), config.model_dump(mode="json"))
     if _bundles.current(context, _bundles.SERVING, recipe) is not None:
         return Report(up_to_date=True)
-    ensemble = Ensemble.load(models[_bundles.WALS].path / _bundles.FINAL, models[_bundles.TOWERS].path / _bundles.FINAL)
+    ensemble = gate.ensemble(models)
     catalogue = ensemble.catalogue(context.lake.read(VIDEO_FEATURES, today), context.as_of)
     positions = indexable(catalogue, ensemble.retrieval)
     index = build(config, catalogue.retrieval_vectors[positions], positions)

@@ -87,7 +87,7 @@ class TestVerdict:
         with judged.environment():
             data = gate._training.read(context_of(judged))
             config, ranking = gate.load("gate", gate.GateConfig), gate.load("recommend", gate.RecommendConfig)
-            models = gate._final({kind: bundle(judged, kind) for kind in KINDS})
+            models = gate.ensemble({kind: bundle(judged, kind) for kind in KINDS})
             found = gate._compare(context_of(judged), config, ranking, data, new=models, old=models)
         assert (found.pooled_pearson, found.pooled_spearman) == pytest.approx((1, 1))
         # 58 videos may be shown, and a pair with any example of the look-back does not count.
