@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from jobs._recipe import MISSING, Recipe, State, Status
 from jobs._stage import Context
 from jobs._swap import swap
-from jobs._tables import Recipe
 from jobs._window import compact, iso
 from models.bundle import Bundle, BundleError, open_bundle, seal
 
@@ -39,13 +39,36 @@ def open_at(context: Context, kind: str, as_of: datetime | None = None) -> Bundl
     return open_bundle(location(context, kind, as_of), kind=kind)
 
 
+def models(context: Context) -> dict[str, Bundle]:
+    """The trained bundles of this ``as_of``, by kind.
+
+    Raises:
+        BundleError: one is missing or damaged.
+    """
+    return {kind: open_at(context, kind) for kind in (WALS, TOWERS)}
+
+
+def folders(bundles: Mapping[str, Bundle], *, wals: str = FINAL, towers: str = FINAL) -> tuple[Path, Path]:
+    """Where the models of the trained bundles lie: the final ones, or those named."""
+    return bundles[WALS].path / wals, bundles[TOWERS].path / towers
+
+
 def current(context: Context, kind: str, recipe: Recipe) -> Bundle | None:
     """The bundle of this run if it was made by exactly this recipe and is undamaged, else None."""
+    found, status = check(context, kind, recipe)
+    return found if status.current and not context.force else None
+
+
+def check(context: Context, kind: str, recipe: Recipe) -> tuple[Bundle | None, Status]:
+    """The bundle of this run unless it is missing or damaged, and how it stands to the recipe."""
+    if not location(context, kind).exists():
+        return None, MISSING
     try:
         found = open_at(context, kind)
-    except BundleError:
-        return None
-    return found if found.properties.get("recipe") == _plain(recipe) and not context.force else None
+    except BundleError as error:
+        return None, Status(State.STALE, str(error))
+    made_by = found.properties.get("recipe")
+    return found, recipe.status(Recipe(**made_by)) if made_by else Status(State.STALE, "no recipe")
 
 
 def commit(context: Context, kind: str, recipe: Recipe, write: Callable[[Path], None], properties: Mapping[str, Any]) -> Bundle:

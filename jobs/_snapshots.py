@@ -24,8 +24,9 @@ from jobs._raw import (
     snapshot_dates,
     written_down,
 )  # fmt: skip
+from jobs._recipe import Recipe, Status, code_version
 from jobs._stage import Context
-from jobs._tables import Partition, Recipe, code_version
+from jobs._tables import Partition
 from jobs._window import DAY, midnight, parse_time
 from schemas import RAW_USERS, RAW_VIDEOS, REJECTED_SNAPSHOTS, USERS, VIDEOS, Table
 from schemas import columns as col
@@ -36,17 +37,19 @@ _SOURCES = ((RAW_VIDEOS, VIDEOS), (RAW_USERS, USERS))
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day whose tables must be made again, with the snapshot files of each source that it may see."""
+    """One day's tables, and the time from which on no snapshot counts for it."""
 
     dt: date
     cut: datetime
     recipe: Recipe
+    status: Status
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The stale days of a run, and every snapshot file at or before its ``as_of``, by source name."""
+    """The days of a run, those to make again, and every snapshot file at or before its ``as_of``, by source name."""
 
+    days: tuple[Day, ...]
     stale: tuple[Day, ...]
     files: dict[str, tuple[RawFile, ...]]
 
@@ -69,16 +72,15 @@ def plan(context: Context) -> Plan:
         files[raw.name] = tuple(file for dt in dates for file in partition_files(folder / f"dt={dt}"))
     digests = {file.path: file.digest() for group in files.values() for file in group}
     code = code_version("jobs/_snapshots.py", "jobs/_raw.py", "schemas")
-    stale = []
+    days = []
     for dt in context.run_days():
         cut = min(midnight(dt) + DAY, context.as_of)
         seen = {raw.name: [digests[file.path] for file in files[raw.name] if _date(file) <= cut] for raw, _ in _SOURCES}
         inputs = {name: hashlib.sha256("\n".join(group).encode()).hexdigest() for name, group in seen.items()}
         recipe = Recipe(inputs, code, {})
-        tables = (VIDEOS, USERS, REJECTED_SNAPSHOTS)
-        if context.force or not all(context.lake.is_current(table, Partition(dt), recipe) for table in tables):
-            stale.append(Day(dt, cut, recipe))
-    return Plan(tuple(stale), files)
+        status = context.lake.first_status((VIDEOS, USERS, REJECTED_SNAPSHOTS), Partition(dt), recipe)
+        days.append(Day(dt, cut, recipe, status))
+    return Plan(tuple(days), tuple(day for day in days if context.force or not day.status.current), files)
 
 
 def run(context: Context, spark: SparkSession, planned: Plan) -> int:

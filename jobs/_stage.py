@@ -95,17 +95,18 @@ def main(stage: str, run: Callable[[Context], Report], doc: str | None, argv: Se
     Exit status 0 on success, 2 for an error that its user can mend (one line on standard error), 1 with a traceback for
     a defect.
     """
-    context = None
+    given = command_line(stage, doc).parse_args(argv)
+    run_context = None
     try:
-        context = _context(stage, doc, argv)
+        run_context = context(stage, given)
         started = time.monotonic()
-        report = run(context)
-        _record(context, report, time.monotonic() - started)
+        report = run(run_context)
+        _record(run_context, report, time.monotonic() - started)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | {stage} | error: {error}", file=sys.stderr, flush=True)
-        if context is not None:
-            context.run_folder.mkdir(parents=True, exist_ok=True)
-            (context.run_folder / f"{stage}.error").write_text(f"{error}\n", encoding="utf-8")
+        if run_context is not None:
+            run_context.run_folder.mkdir(parents=True, exist_ok=True)
+            (run_context.run_folder / f"{stage}.error").write_text(f"{error}\n", encoding="utf-8")
         sys.exit(2)
 
 
@@ -114,13 +115,22 @@ def lookback(as_of: datetime) -> Window:
     return Window(as_of - load("window", WindowConfig).lookback_days * DAY, as_of)
 
 
-def _context(stage: str, doc: str | None, argv: Sequence[str] | None) -> Context:
+def command_line(stage: str, doc: str | None) -> argparse.ArgumentParser:
+    """The options that every stage has."""
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{stage}", description=(doc or "").split("\n\n")[0])
     parser.add_argument("--as-of", metavar="ISO", help="end of the window; it starts window.lookback_days earlier")
     parser.add_argument("--start", metavar="ISO", help="start of the window, with --end")
     parser.add_argument("--end", metavar="ISO", help="end of the window, exclusive")
     parser.add_argument("--force", action="store_true", help="redo what is up to date")
-    given = parser.parse_args(argv)
+    return parser
+
+
+def context(stage: str, given: argparse.Namespace) -> Context:
+    """What a stage is given for the options of ``command_line``.
+
+    Raises:
+        ReelflowError: they name no window.
+    """
     if given.as_of and not (given.start or given.end):
         as_of = parse_time(given.as_of)
         window, requested = lookback(as_of), Window(midnight(last_day(as_of)), as_of)

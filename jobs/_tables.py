@@ -14,10 +14,9 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs._recipe import CURRENT, MISSING, Recipe, State, Status, canonical
 from jobs._swap import swap
 from jobs._window import Window, midnight
 from models.bundle import sha256
@@ -63,12 +63,23 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What determines a partition's content: inputs by digest, the code, and the parameters. Equal recipes, equal bytes."""
+class Unit:
+    """One thing that a stage makes, and how it stands: a partition of a table, or the bundle of a day."""
 
-    inputs: Mapping[str, str]
-    code_version: str
-    parameters: Mapping[str, Any]
+    name: str
+    partition: Partition
+    status: Status
+
+
+Pending = Mapping[str, Collection[Partition]]
+"""Partitions, by table, that earlier stages have yet to make, as far as a plan knows."""
+
+
+def after(status: Status, table: Table, pending: Sequence[Partition]) -> Status:
+    """The status of what is made from partitions that are yet to be made."""
+    if not pending or not status.current:
+        return status
+    return Status(State.STALE, f"reads {table.name} {pending[0].path}, which is to be made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +116,23 @@ class Lake:
             return None
         return Manifest(**content)
 
-    def is_current(self, table: Table, partition: Partition, recipe: Recipe) -> bool:
-        """Whether the live partition was made by exactly this recipe, and its files are all there."""
+    def status(self, table: Table, partition: Partition, recipe: Recipe) -> Status:
+        """Whether the live partition was made by exactly this recipe and its files are all there, and if not, why."""
         found = self.manifest(table, partition)
-        if found is None or found.schema_version != table.version:
-            return False
-        made_by = Recipe(found.inputs, found.code_version, found.parameters)
-        if _canonical(asdict(made_by)) != _canonical(asdict(recipe)):
-            return False
+        if found is None:
+            return MISSING
+        if found.schema_version != table.version:
+            return Status(State.STALE, f"schema {found.schema_version} -> {table.version}")
         folder = self.path(table, partition)
-        return all((folder / file["name"]).exists() for file in found.files)
+        lost = [file["name"] for file in found.files if not (folder / file["name"]).exists()]
+        if lost:
+            return Status(State.STALE, f"file {lost[0]} is not there")
+        return recipe.status(Recipe(found.inputs, found.code_version, found.parameters))
+
+    def first_status(self, tables: Iterable[Table], partition: Partition, recipe: Recipe) -> Status:
+        """The status of one partition of several tables: of the first that is not up to date."""
+        found = (self.status(table, partition, recipe) for table in tables)
+        return next((status for status in found if not status.current), CURRENT)
 
     def partitions(self, table: Table, window: Window) -> list[Partition]:
         """The live partitions that start within the window, in order."""
@@ -125,7 +143,7 @@ class Lake:
     def digest(self, table: Table, partitions: Iterable[Partition]) -> str:
         """One digest of the content of several partitions; partitions that do not exist count as absent."""
         summary = {p.path: found.digest for p in partitions if (found := self.manifest(table, p)) is not None}
-        return hashlib.sha256(_canonical(summary).encode()).hexdigest()
+        return hashlib.sha256(canonical(summary).encode()).hexdigest()
 
     def files(self, table: Table, partitions: Iterable[Partition]) -> list[Path]:
         """The Parquet files of the given partitions."""
@@ -194,7 +212,7 @@ class Lake:
             schema_version=table.version,
             partition=partition.path,
             rows=sum(int(file["rows"]) for file in files),
-            digest=hashlib.sha256(_canonical([file["sha256"] for file in files]).encode()).hexdigest(),
+            digest=hashlib.sha256(canonical([file["sha256"] for file in files]).encode()).hexdigest(),
             files=files,
             inputs=dict(recipe.inputs),
             code_version=recipe.code_version,
@@ -266,24 +284,3 @@ def check_file(table: Table, file: Path) -> list[str]:
             if strange:
                 problems.append(f"column {column.name}: found {sorted(strange)}, expected one of {column.allowed}")
     return problems
-
-
-@cache
-def code_version(*modules: str) -> str:
-    """Digest of the source of the named modules and packages of this project: what a recipe calls its code.
-
-    Args:
-        modules: paths below the repository, for example ``"jobs/ingest.py"`` or ``"schemas"``.
-    """
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for module in modules:
-        path = root / module
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(root).as_posix().encode())
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)

@@ -91,6 +91,15 @@ class Tracker:
         self._move(name, CANDIDATE, version)
         return str(version.version)
 
+    def holds(self, bundle: Bundle, alias: str | None = None) -> bool:
+        """Whether a bundle is registered, under the given alias if one is given."""
+        name = self._name(bundle.kind)
+        version = self._find(name, bundle.digest)
+        if version is None or alias is None:
+            return version is not None
+        held = self._alias(name, alias)
+        return held is not None and held.version == version.version
+
     def annotate(self, bundle: Bundle, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Add metrics and tags to the run and the version of a registered bundle."""
         name = self._name(bundle.kind)

@@ -13,8 +13,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from conf import Section, load
+from jobs import _bundles
+from jobs._recipe import Recipe, State, Status
 from jobs._stage import Context
-from jobs._tables import Partition
+from jobs._tables import Partition, Unit
+from jobs._tracking import Tracker
 from jobs._window import iso
 from models.popularity import counters_as_of
 from schemas import EXAMPLES, USER_FEATURES, VIDEO_COUNTERS, VIDEO_COUNTS, VIDEO_FEATURES
@@ -128,6 +131,14 @@ def read(context: Context) -> TrainingSet:
         test_start=datetime.fromtimestamp(int(last_validation) / 1e6, UTC),
         half_life_days=half_life_days,
     )
+
+
+def unit(context: Context, kind: str, recipe: Recipe) -> Unit:
+    """How a trained bundle stands: made by this recipe, and registered with MLflow."""
+    found, status = _bundles.check(context, kind, recipe)
+    if found is not None and status.current and not Tracker.open().holds(found):
+        status = Status(State.STALE, "not registered with MLflow")
+    return Unit(f"bundle {kind}", Partition(context.last_day), status)
 
 
 def with_random_negatives(data: TrainingSet, config: RandomNegativesConfig) -> TrainingSet:

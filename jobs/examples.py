@@ -19,7 +19,8 @@ waits for a later one or changes when it comes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import Field
@@ -29,9 +30,10 @@ from pyspark.sql import functions as f
 
 from conf import Section, load
 from jobs import _stage
+from jobs._recipe import Recipe, Status, code_version
 from jobs._session import read_files, spark_session
 from jobs._stage import Context, Report
-from jobs._tables import Partition, Recipe, code_version
+from jobs._tables import Partition, Pending, Unit, after
 from jobs._window import HOUR, Window, floor_hour, iso
 from schemas import EXAMPLES, INTERACTIONS, InteractionType
 from schemas import columns as col
@@ -59,20 +61,27 @@ class ExamplesConfig(Section):
         return timedelta(minutes=self.label_window_minutes)
 
 
+@dataclass(frozen=True, slots=True)
+class _Hour:
+    start: datetime
+    recipe: Recipe
+    status: Status
+
+
 def run(context: Context) -> Report:
     """Bring the examples of every hour of the window up to date."""
     config = load("examples", ExamplesConfig)
-    stale = _plan(context, config)
+    stale = [hour for hour in _hours(context, config) if context.force or not hour.status.current]
     if not stale:
         return Report(up_to_date=True)
-    first, last = stale[0][0], stale[-1][0]
+    first, last = stale[0].start, stale[-1].start
     context.say(f"{len(stale):,} hours to process, {iso(first)} to {iso(last + HOUR)}")
     spark = spark_session("examples")
     needed = Window(floor_hour(first - 2 * config.label_window), last + HOUR)
     partitions = context.lake.partitions(INTERACTIONS, needed)
     events = read_files(spark, INTERACTIONS, context.lake.files(INTERACTIONS, partitions))
     examples = sample(label(events, config), config)
-    hours = [int(hour.timestamp()) for hour, _ in stale]
+    hours = [int(hour.start.timestamp()) for hour in stale]
     hour = f.date_trunc("hour", col.KNOWN_AT)
     keys = {col.DT: f.date_format(hour, "yyyy-MM-dd"), col.HR: f.date_format(hour, "HH")}
     placed = examples.where(f.unix_timestamp(hour).isin(hours)).withColumns(keys)
@@ -80,11 +89,17 @@ def run(context: Context) -> Report:
     ordered = placed.repartition(col.DT, col.HR).sortWithinPartitions(col.DT, col.HR, col.OCCURRED_AT, col.EVENT_ID)
     ordered.write.partitionBy(col.DT, col.HR).parquet(str(staged))
     rows = 0
-    for hour_start, recipe in stale:
-        partition = Partition.hour(hour_start)
-        rows += context.lake.commit(EXAMPLES, partition, staged / partition.path, recipe).rows
+    for stale_hour in stale:
+        partition = Partition.hour(stale_hour.start)
+        rows += context.lake.commit(EXAMPLES, partition, staged / partition.path, stale_hour.recipe).rows
     read = sum(found.rows for p in partitions if (found := context.lake.manifest(INTERACTIONS, p)))
     return Report(read={"interactions": read}, wrote={"examples": rows})
+
+
+def plan(context: Context, pending: Pending) -> list[Unit]:
+    """How every hour's examples stand."""
+    hours = _hours(context, load("examples", ExamplesConfig), pending.get(INTERACTIONS.name, ()))
+    return [Unit(EXAMPLES.name, Partition.hour(hour.start), hour.status) for hour in hours]
 
 
 def label(events: DataFrame, config: ExamplesConfig) -> DataFrame:
@@ -182,25 +197,32 @@ def _attribute(events: DataFrame, config: ExamplesConfig) -> DataFrame:
     )  # fmt: skip
 
 
-def _plan(context: Context, config: ExamplesConfig) -> Sequence[tuple[datetime, Recipe]]:
-    """The hours whose examples are missing or were made from other interactions.
+def _hours(context: Context, config: ExamplesConfig, pending: Collection[Partition] = ()) -> list[_Hour]:
+    """Every hour of the window that has interactions, and how its examples stand.
+
+    Args:
+        context: of the run.
+        config: label rules.
+        pending: interactions that ingest has yet to make.
 
     Raises:
         ReelflowError: the window holds no interactions at all.
     """
-    available = [partition.start for partition in context.lake.partitions(INTERACTIONS, context.window)]
-    if not available:
+    made = context.lake.partitions(INTERACTIONS, context.window)
+    coming = {partition for partition in pending if context.window.start <= partition.start < context.as_of}
+    if not made and not coming:
         window = f"{iso(context.window.start)} to {iso(context.as_of)}"
         raise ReelflowError(f"table interactions: no partition from {window}; run ingest for that window first")
     code = code_version("jobs/examples.py", "schemas")
-    stale = []
-    for hour in available:
+    hours = []
+    for partition in sorted({*made, *coming}):
+        hour = partition.start
         needed = Window(floor_hour(hour - 2 * config.label_window), hour + HOUR)
-        digest = context.lake.digest(INTERACTIONS, [Partition.hour(needed_hour) for needed_hour in needed.hours()])
-        recipe = Recipe({INTERACTIONS.name: digest}, code, config.model_dump())
-        if context.force or not context.lake.is_current(EXAMPLES, Partition.hour(hour), recipe):
-            stale.append((hour, recipe))
-    return stale
+        reads = [Partition.hour(needed_hour) for needed_hour in needed.hours()]
+        recipe = Recipe({INTERACTIONS.name: context.lake.digest(INTERACTIONS, reads)}, code, config.model_dump())
+        status = context.lake.status(EXAMPLES, partition, recipe)
+        hours.append(_Hour(hour, recipe, after(status, INTERACTIONS, [read for read in reads if read in pending])))
+    return hours
 
 
 def main() -> None:

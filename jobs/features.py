@@ -6,6 +6,8 @@ Reads ``examples``, ``interactions``, ``videos`` and ``users``; writes ``video_c
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 from pydantic import Field
@@ -14,14 +16,16 @@ from pyspark.sql import functions as f
 
 from conf import Section, load
 from jobs import _stage
+from jobs._recipe import CURRENT, MISSING, Recipe, Status, code_version
 from jobs._session import read_files, spark_session
 from jobs._stage import Context, Report
-from jobs._tables import Manifest, Partition, Recipe, code_version
+from jobs._tables import Manifest, Partition, Pending, Unit, after
 from jobs._window import DAY, Window, midnight
 from schemas import EXAMPLES, INTERACTIONS, USER_FEATURES, USERS, VIDEO_COUNTS, VIDEO_FEATURES, VIDEOS, InteractionType, Table
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
+_CODE = ("jobs/features.py", "schemas")
 _AGE_BUCKETS = ((18, "0-17"), (25, "18-24"), (35, "25-34"), (45, "35-44"), (55, "45-54"))
 _WATCHED = (InteractionType.CLICK, InteractionType.WATCH, InteractionType.LIKE, InteractionType.DISLIKE)
 
@@ -33,27 +37,47 @@ class FeaturesConfig(Section):
     """After this many days a relevant action counts half."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Day:
+    dt: date
+    hours: Sequence[Partition]
+    recipe: Recipe
+    status: Status
+
+
 def run(context: Context) -> Report:
     """Bring daily counts and the features as of the end of the window up to date."""
     config = load("features", FeaturesConfig)
-    code = code_version("jobs/features.py", "schemas")
+    code = code_version(*_CODE)
     wrote: dict[str, int] = {}
-    days = [day for day in context.window.days() if midnight(day) >= context.window.start]
-    counts = {day: Recipe({EXAMPLES.name: _examples_digest(context, day)}, code, {}) for day in days}
-    stale = [
-        day for day, recipe in counts.items()
-        if _hours(context, day) and (context.force or not context.lake.is_current(VIDEO_COUNTS, Partition(day), recipe))
-    ]  # fmt: skip
+    stale = [day for day in _days(context, code) if context.force or not day.status.current]
     if stale:
-        spark = spark_session("features")
-        wrote["video counts"] = _write_counts(context, spark, stale, counts)
+        wrote["video counts"] = _write_counts(context, spark_session("features"), stale)
     recipes = _recipes(context, config, code)
     today = Partition(context.last_day)
     for table, make in ((USER_FEATURES, _user_features), (VIDEO_FEATURES, _video_features)):
-        if context.force or not context.lake.is_current(table, today, recipes[table.name]):
+        if context.force or not context.lake.status(table, today, recipes[table.name]).current:
             rows = make(context, spark_session("features"), config)
             wrote[table.name.replace("_", " ")] = _write_day(context, table, rows, recipes[table.name]).rows
     return Report(wrote=wrote, up_to_date=not wrote)
+
+
+def plan(context: Context, pending: Pending) -> list[Unit]:
+    """How every day's counts, and the features as of the end of the window, stand."""
+    code = code_version(*_CODE)
+    days = _days(context, code, pending.get(EXAMPLES.name, ()))
+    units = [Unit(VIDEO_COUNTS.name, Partition(day.dt), day.status) for day in days]
+    pending = {**pending, VIDEO_COUNTS.name: [unit.partition for unit in units if not unit.status.current]}
+    today = Partition(context.last_day)
+    for table, reads in ((USER_FEATURES, (USERS, INTERACTIONS)), (VIDEO_FEATURES, (VIDEOS, VIDEO_COUNTS))):
+        coming = [(read, partition) for read in reads for partition in pending.get(read.name, ())]
+        if coming:
+            known = MISSING if context.lake.manifest(table, today) is None else CURRENT
+            status = after(known, coming[0][0], [coming[0][1]])
+        else:
+            status = context.lake.status(table, today, _recipes(context, load("features", FeaturesConfig), code)[table.name])
+        units.append(Unit(table.name, today, status))
+    return units
 
 
 def daily_counts(examples: DataFrame) -> DataFrame:
@@ -85,22 +109,33 @@ def age_bucket(age: Column) -> Column:
     return bucket.otherwise("55+")
 
 
-def _hours(context: Context, day: date) -> list[Partition]:
-    return context.lake.partitions(EXAMPLES, Window(midnight(day), min(midnight(day) + DAY, context.as_of)))
+def _days(context: Context, code: str, pending: Collection[Partition] = ()) -> list[_Day]:
+    """The whole days of the window that have examples, and how their counts stand."""
+    days = []
+    for dt in context.window.days():
+        if midnight(dt) < context.window.start:
+            continue
+        day = Window(midnight(dt), min(midnight(dt) + DAY, context.as_of))
+        hours = context.lake.partitions(EXAMPLES, day)
+        coming = [partition for partition in pending if partition.dt == dt]
+        recipe = Recipe({EXAMPLES.name: context.lake.digest(EXAMPLES, hours)}, code, {})
+        if hours or coming:
+            status = after(context.lake.status(VIDEO_COUNTS, Partition(dt), recipe), EXAMPLES, coming)
+            days.append(_Day(dt, hours, recipe, status))
+    return days
 
 
-def _examples_digest(context: Context, day: date) -> str:
-    return context.lake.digest(EXAMPLES, _hours(context, day))
-
-
-def _write_counts(context: Context, spark: SparkSession, days: list[date], recipes: dict[date, Recipe]) -> int:
+def _write_counts(context: Context, spark: SparkSession, days: Sequence[_Day]) -> int:
     """Count all stale days in one job; one file a day, in order of the video."""
-    files = context.lake.files(EXAMPLES, [hour for day in days for hour in _hours(context, day)])
+    files = context.lake.files(EXAMPLES, [hour for day in days for hour in day.hours])
     counts = daily_counts(read_files(spark, EXAMPLES, files)).repartition(col.DT).sortWithinPartitions(col.DT, col.VIDEO_ID)
     staged = context.lake.staging(VIDEO_COUNTS)
     counts.select(col.DT, *VIDEO_COUNTS.columns).write.partitionBy(col.DT).parquet(str(staged))
-    commit = context.lake.commit
-    return sum(commit(VIDEO_COUNTS, Partition(day), staged / Partition(day).path, recipes[day]).rows for day in days)
+    rows = 0
+    for day in days:
+        partition = Partition(day.dt)
+        rows += context.lake.commit(VIDEO_COUNTS, partition, staged / partition.path, day.recipe).rows
+    return rows
 
 
 def _recipes(context: Context, config: FeaturesConfig, code: str) -> dict[str, Recipe]:

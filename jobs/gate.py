@@ -13,7 +13,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf import load
-from jobs import _bundles, _stage, _training
+from jobs import _bundles, _stage, _training, _verdict
+from jobs._recipe import code_version
 from jobs._stage import Context, Report
-from jobs._tables import code_version
+from jobs._tables import Partition, Pending, Unit
 from jobs._tracking import Published, Tracker
 from jobs._training import TrainingSet
 from jobs._window import iso
@@ -36,27 +36,28 @@ from models.recommend import RecommendConfig, score_matrix
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
-FILE = "verdict.json"
 _WEIGHTS = ("weights", "new_user_weights")
 
 
 def run(context: Context) -> Report:
     """Judge the candidates of this ``as_of``, unless the verdict on exactly these is there already."""
     config, ranking = load("gate", GateConfig), load("recommend", RecommendConfig)
-    bundles = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS)}
+    bundles = _bundles.models(context)
     tracker = Tracker.open()
     incumbents = _incumbents(tracker, context.as_of)
-    basis = _basis(context, config, ranking, bundles, incumbents)
-    if not context.force and (found := _read(context.run_folder / FILE)) is not None and found.get("basis") == basis:
+    basis = _basis(context, bundles, incumbents)
+    found, status = _verdict.check(context, basis)
+    if found is not None and status.current and not context.force:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
     data = _training.read(context)
     ranking = _choose_weights(config, ranking, bundles, data)
     figures = _holdout_figures(config, ranking, bundles, data)
     compared, trouble = None, None
     if incumbents:
-        new = ensemble(bundles)
+        new = Ensemble.load(*_bundles.folders(bundles))
         try:
-            old = ensemble({kind: tracker.fetch(published) for kind, published in incumbents.items()})
+            fetched = {kind: tracker.fetch(published) for kind, published in incumbents.items()}
+            old = Ensemble.load(*_bundles.folders(fetched))
             compared = _compare(context, config, ranking, data, new=new, old=old)
         except ReelflowError as error:
             trouble = f"the incumbent cannot be read: {error}"
@@ -73,61 +74,29 @@ def run(context: Context) -> Report:
         "correlation": {k: v if math.isfinite(v) else None for k, v in asdict(compared).items()} if compared else None,
         "verdict": json.loads(verdict.to_json()),
     }
-    context.run_folder.mkdir(parents=True, exist_ok=True)
-    target = context.run_folder / FILE
-    staged = target.with_suffix(".tmp")
-    staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    staged.replace(target)
+    _verdict.write(context, content)
     tags = {"gate": "passed" if verdict.passed else "refused", "gate.reason": reason}
     for bundle in bundles.values():
         tracker.annotate(bundle, figures, tags)
     return Report(read={"users judged": int(figures["users"])}, notes=[reason], facts={"passed": verdict.passed, **figures})
 
 
-def require_pass(context: Context) -> dict[str, Any]:
-    """The verdict of this ``as_of``, which must be a pass on the very bundles that lie there.
-
-    Raises:
-        ReelflowError: there is no verdict, it refused, or it judged other bundles.
-    """
-    found = _read(context.run_folder / FILE)
-    if found is None:
-        raise ReelflowError(f"verdict {context.run_folder / FILE}: not found; run gate --as-of {iso(context.as_of)} first")
-    if not found["passed"]:
-        raise ReelflowError(f"verdict as of {iso(context.as_of)}: the gate refused: {found['reason']}; what is live stays live")
-    for kind in (_bundles.WALS, _bundles.TOWERS):
-        digest = _bundles.open_at(context, kind).digest
-        if found["basis"][kind] != digest:
-            raise ReelflowError(f"verdict as of {iso(context.as_of)}: it judged another {kind} bundle; run gate again")
-    return found
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How the verdict stands."""
+    incumbents = _incumbents(Tracker.open(), context.as_of)
+    _, status = _verdict.check(context, _basis(context, _bundles.models(context), incumbents))
+    return [Unit("verdict", Partition(context.last_day), status)]
 
 
-def chosen_ranking(verdict: Mapping[str, Any]) -> RecommendConfig:
-    """Section ``recommend`` with the weights that the verdict was passed on."""
-    return load("recommend", RecommendConfig).model_copy(update=verdict["weights"])
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ReelflowError(f"verdict {path}: not valid JSON ({error}); delete it and run gate again") from error
-    return content
-
-
-def _basis(
-    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: dict[str, Bundle], incumbents: dict[str, Published]
-) -> dict[str, Any]:
+def _basis(context: Context, bundles: Mapping[str, Bundle], incumbents: Mapping[str, Published]) -> dict[str, Any]:
     """Everything that the verdict depends on."""
     return {
         **{kind: bundle.digest for kind, bundle in bundles.items()},
         "incumbent": {kind: published.digest for kind, published in incumbents.items()},
         "inputs": _training.inputs(context),
         "code_version": code_version("jobs/gate.py", "jobs/_training.py", "models"),
-        "gate": config.model_dump(mode="json"),
-        "recommend": ranking.model_dump(mode="json"),
+        "gate": load("gate", GateConfig).model_dump(mode="json"),
+        "recommend": load("recommend", RecommendConfig).model_dump(mode="json"),
     }
 
 
@@ -135,7 +104,7 @@ def _choose_weights(
     config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
 ) -> RecommendConfig:
     """Weigh popularity by the validation split, with models that have not trained on it."""
-    models = ensemble(bundles, wals=_bundles.EARLY, towers=_bundles.HOLDOUT)
+    models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.EARLY, towers=_bundles.HOLDOUT))
     known = data.examples.filter(pa.array(~data.test))
     return evaluation.choose_popular_weights(ranking, models, _world(config, data, known, data.validation_start))
 
@@ -143,7 +112,7 @@ def _choose_weights(
 def _holdout_figures(
     config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
 ) -> dict[str, float]:
-    models = ensemble(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT)
+    models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
     return evaluation.evaluate(ranking, models, _world(config, data, data.examples, data.test_start))
 
 
@@ -158,11 +127,6 @@ def _world(config: GateConfig, data: TrainingSet, examples: pa.Table, at: dateti
         half_life_days=data.half_life_days,
         max_users=config.evaluation_users,
     )
-
-
-def ensemble(bundles: Mapping[str, Bundle], *, wals: str = _bundles.FINAL, towers: str = _bundles.FINAL) -> Ensemble:
-    """The models of two bundles: the final ones, or those named."""
-    return Ensemble.load(bundles[_bundles.WALS].path / wals, bundles[_bundles.TOWERS].path / towers)
 
 
 def _incumbents(tracker: Tracker, before: datetime) -> dict[str, Published]:

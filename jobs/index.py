@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from conf import load
-from jobs import _bundles, _stage, gate
+from jobs import _bundles, _stage, _verdict
+from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
-from jobs._tables import Partition, Recipe, code_version
+from jobs._tables import Partition, Pending, Unit
 from models.ann import IndexConfig, build
-from models.ensemble import indexable, save_catalogue
+from models.ensemble import Ensemble, indexable, save_catalogue
 from schemas import VIDEO_FEATURES
 
 INDEX_FILE = "index.faiss"
@@ -22,19 +23,13 @@ CATALOGUE = "catalogue"
 
 def run(context: Context) -> Report:
     """Build the serving bundle unless it was made from the same models and catalogue."""
-    gate.require_pass(context)
-    config = load("index", IndexConfig)
-    models = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS)}
-    today = [Partition(context.last_day)]
-    inputs = {kind: bundle.digest for kind, bundle in models.items()} | {
-        VIDEO_FEATURES.name: context.lake.digest(VIDEO_FEATURES, today)
-    }
-    recipe = Recipe(inputs, code_version("jobs/index.py", "models"), config.model_dump(mode="json"))
+    recipe = _recipe(context)
     if _bundles.current(context, _bundles.SERVING, recipe) is not None:
         return Report(up_to_date=True)
-    ensemble = gate.ensemble(models)
-    catalogue = ensemble.catalogue(context.lake.read(VIDEO_FEATURES, today), context.as_of)
+    ensemble = Ensemble.load(*_bundles.folders(_bundles.models(context)))
+    catalogue = ensemble.catalogue(context.lake.read(VIDEO_FEATURES, [Partition(context.last_day)]), context.as_of)
     positions = indexable(catalogue, ensemble.retrieval)
+    config = load("index", IndexConfig)
     index = build(config, catalogue.retrieval_vectors[positions], positions)
 
     def write(folder: Path) -> None:
@@ -45,6 +40,24 @@ def run(context: Context) -> Report:
     return Report(
         read={"videos": len(catalogue.video_ids)}, wrote={"indexed videos": len(positions)}, notes=[f"{config.kind} index"]
     )
+
+
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How the serving bundle stands."""
+    _, status = _bundles.check(context, _bundles.SERVING, _recipe(context))
+    return [Unit(f"bundle {_bundles.SERVING}", Partition(context.last_day), status)]
+
+
+def _recipe(context: Context) -> Recipe:
+    """What the serving bundle is made from.
+
+    Raises:
+        ReelflowError: the gate did not pass the models.
+    """
+    _verdict.require_pass(context)
+    inputs = {kind: bundle.digest for kind, bundle in _bundles.models(context).items()}
+    inputs[VIDEO_FEATURES.name] = context.lake.digest(VIDEO_FEATURES, [Partition(context.last_day)])
+    return Recipe(inputs, code_version("jobs/index.py", "models"), load("index", IndexConfig).model_dump(mode="json"))
 
 
 def main() -> None:

@@ -9,22 +9,20 @@ duplicates + rejected is checked for every hour before anything is replaced.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import Window as W
 from pyspark.sql import functions as f
 
 from conf import Section, load
-from jobs import _snapshots, _stage
+from jobs import _hours, _snapshots, _stage
+from jobs._hours import Hour
 from jobs._raw import (
     FLAW,
     RECORD,
@@ -32,7 +30,6 @@ from jobs._raw import (
     RawFile,
     file_name,
     flaw,
-    partition_files,
     partition_value,
     range_flaw,
     read_raw,
@@ -41,18 +38,15 @@ from jobs._raw import (
 )  # fmt: skip
 from jobs._session import spark_session
 from jobs._stage import Context, Report
-from jobs._tables import Partition, Recipe, TableError, code_version
+from jobs._tables import Partition, Pending, TableError, Unit
 from jobs._window import HOUR, floor_hour, iso
-from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, VIDEOS, InteractionType, RejectReason
+from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, USERS, VIDEOS, InteractionType, RejectReason
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
 _HOUR = "_hour"
 _STATUS = "_status"
 _KEPT, _DUPLICATE, _REJECTED = "kept", "duplicate", "rejected"
-_DAY_FOLDER = r"dt=\d{4}-\d{2}-\d{2}"
-_HOUR_FOLDER = r"hr=([01]\d|2[0-3])"
-_UNKNOWN_VIDEOS = "unknown_video"
 
 
 class IngestConfig(Section):
@@ -60,20 +54,6 @@ class IngestConfig(Section):
 
     max_watch_seconds: float
     """A watch longer than this is a broken clock and is rejected."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Hour:
-    """One hour to process: its raw files, and those of the hour before, which decide what is a duplicate."""
-
-    start: datetime
-    files: tuple[RawFile, ...]
-    before: tuple[RawFile, ...]
-    recipe: Recipe
-
-    @property
-    def rows(self) -> int:
-        return sum(file.rows for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +75,11 @@ def run(context: Context) -> Report:
     snapshots = _snapshots.plan(context)
     spark = partial(spark_session, "ingest")
     refused = _snapshots.run(context, spark(), snapshots) if snapshots.stale else 0
-    hours, missing = _plan(context, config)
+    every_hour = _hours.plan(context, config.model_dump())
+    hours = [hour for hour in every_hour if context.force or not hour.status.current]
+    missing = sum(not hour.delivered for hour in every_hour)
     notes = [f"{missing:,} hours have no raw logs"] if missing else []
-    strangers = _strangers(context.paths.raw / RAW_INTERACTIONS.name)
+    strangers = _hours.strangers(context)
     notes += (
         [f"ignored {len(strangers)} paths that are no dt=YYYY-MM-DD/hr=HH folder, first {strangers[0]}"] if strangers else []
     )
@@ -111,6 +93,13 @@ def run(context: Context) -> Report:
     notes += [f"{refused:,} snapshot rows rejected"] if refused else []
     wrote = {"interactions": totals.kept, "duplicates": totals.duplicates, "rejected": totals.rejected}
     return Report(read={"raw rows": totals.read}, wrote=wrote, notes=notes, facts={"hours": len(hours)})
+
+
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How every day's and every hour's tables stand."""
+    days, hours = _snapshots.plan(context).days, _hours.plan(context, load("ingest", IngestConfig).model_dump())
+    units = [Unit(table.name, Partition(day.dt), day.status) for day in days for table in (VIDEOS, USERS)]
+    return units + [Unit(INTERACTIONS.name, Partition.hour(hour.start), hour.status) for hour in hours]
 
 
 def judge(rows: DataFrame, durations: DataFrame, config: IngestConfig) -> DataFrame:
@@ -162,83 +151,8 @@ def _interaction_flaw(config: IngestConfig) -> Column:
     )
 
 
-def _plan(context: Context, config: IngestConfig) -> tuple[list[_Hour], int]:
-    """The hours of the window that must be processed, and how many have no raw logs at all.
-
-    Raises:
-        ReelflowError: there are no raw logs, or none in the days that this run is for.
-    """
-    raw = context.paths.raw / RAW_INTERACTIONS.name
-    folders = sorted(raw.glob("dt=????-??-??/hr=??"))
-    if not folders:
-        raise ReelflowError(f"raw logs {raw}: found no dt=YYYY-MM-DD/hr=HH folder; set paths.raw to a folder with raw logs")
-    first, last = _hour_of(folders[0]), _hour_of(folders[-1])
-    present = {_hour_of(folder): folder for folder in folders}
-    # One hour more: the labels of the window's first hour depend on it, and must not depend on what ran before.
-    hours = [hour for hour in (floor_hour(context.window.start) - HOUR, *context.window.hours()) if hour >= first]
-    if not any(context.requested.start <= hour < context.as_of for hour in present):
-        raise ReelflowError(
-            f"raw logs {raw}: nothing in {iso(context.requested.start)} to {iso(context.as_of)}; they cover {iso(first)} to "
-            f"{iso(last + HOUR)}; choose a window in that range or deliver the missing logs"
-        )
-    wanted = {hour for start in hours for hour in (start, start - HOUR)} & present.keys()
-    files = {hour: tuple(partition_files(present[hour])) for hour in sorted(wanted)}
-    digests = {hour: _digest(found) for hour, found in files.items()}
-    nothing = _digest(())
-    code = code_version("jobs/ingest.py", "jobs/_raw.py", "jobs/_snapshots.py", "schemas")
-    videos = context.lake.read(VIDEOS, [Partition(context.last_day)], [col.VIDEO_ID])[col.VIDEO_ID].to_numpy()
-    stale = []
-    for hour in hours:
-        inputs = {"interactions": digests.get(hour, nothing), "previous_hour": digests.get(hour - HOUR, nothing)}
-        recipe = Recipe(inputs, code, config.model_dump())
-        if context.force or not _is_current(context, Partition.hour(hour), recipe, videos):
-            stale.append(_Hour(hour, files.get(hour, ()), files.get(hour - HOUR, ()), recipe))
-    return stale, sum(hour not in files for hour in hours)
-
-
-def _is_current(context: Context, partition: Partition, recipe: Recipe, videos: np.ndarray) -> bool:
-    """Whether an hour needs no work: same recipe, and no video that it refused as unknown is known by now."""
-    if not all(context.lake.is_current(table, partition, recipe) for table in (INTERACTIONS, REJECTED)):
-        return False
-    manifest = context.lake.manifest(REJECTED, partition)
-    if manifest is None or not manifest.counts.get(_UNKNOWN_VIDEOS):
-        return manifest is not None
-    refused = context.lake.read(REJECTED, [partition], [col.REASON, col.DETAIL]).to_pylist()
-    details = [row[col.DETAIL] for row in refused if row[col.REASON] == RejectReason.UNKNOWN_VIDEO.value]
-    ids = [int(match[1]) for detail in details if (match := re.search(r"= (-?\d+)$", detail))]
-    return not np.isin(ids, videos).any()
-
-
-def _strangers(raw: Path) -> list[Path]:
-    """Everything below the raw log that is where a partition or a file should be and is neither, hidden names apart."""
-    days = [path for path in raw.iterdir() if path.name[0] not in "._"]
-    hours = [path for day in days if re.fullmatch(_DAY_FOLDER, day.name) for path in day.iterdir() if path.name[0] not in "._"]
-    inside = [
-        path
-        for hour in hours
-        if re.fullmatch(_HOUR_FOLDER, hour.name)
-        for path in hour.iterdir()
-        if path.is_dir() and path.name[0] not in "._"
-    ]
-    odd_days = [day for day in days if not re.fullmatch(_DAY_FOLDER, day.name)]
-    return sorted([*odd_days, *(hour for hour in hours if not re.fullmatch(_HOUR_FOLDER, hour.name)), *inside])
-
-
-def _hour_of(folder: Path) -> datetime:
-    day, hour = folder.parent.name.removeprefix("dt="), folder.name.removeprefix("hr=")
-    try:
-        return datetime.fromisoformat(f"{day}T{hour}:00:00+00:00")
-    except ValueError as error:
-        raise ReelflowError(f"raw folder {folder}: not an hour; expected dt=YYYY-MM-DD/hr=00 to hr=23") from error
-
-
-def _digest(files: Sequence[RawFile]) -> str:
-    summary = "\n".join(f"{file.path.name} {file.digest()}" for file in files)
-    return hashlib.sha256(summary.encode()).hexdigest()
-
-
 def _process(
-    context: Context, spark: SparkSession, config: IngestConfig, hours: Sequence[_Hour], snapshots: Sequence[RawFile]
+    context: Context, spark: SparkSession, config: IngestConfig, hours: Sequence[Hour], snapshots: Sequence[RawFile]
 ) -> tuple[_Totals, list[str]]:
     """Clean the given hours in one Spark job and commit each hour's two partitions."""
     files = {file.path: file for hour in hours for file in (*hour.before, *hour.files)}
@@ -280,7 +194,7 @@ def _write(rows: DataFrame, columns: Sequence[str], target: Path, order: Sequenc
     sorted_rows.write.partitionBy(col.DT, col.HR).parquet(str(target))
 
 
-def _commit(context: Context, hour: _Hour, staged: Mapping[object, Path], counts: Mapping[str, int]) -> _Totals:
+def _commit(context: Context, hour: Hour, staged: Mapping[object, Path], counts: Mapping[str, int]) -> _Totals:
     """Check that no row was lost, then make the hour's two partitions live.
 
     Raises:

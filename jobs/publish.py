@@ -7,6 +7,7 @@ An older ``as_of`` than the live one ends as ``superseded``, which is a success 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,15 +16,15 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _stage, gate
+from jobs import _bundles, _recipe, _stage, _verdict
 from jobs._stage import Context, Report
-from jobs._tables import Manifest, Partition
-from jobs._tracking import Tracker
+from jobs._tables import Manifest, Partition, Pending, Unit
+from jobs._tracking import CHAMPION, Tracker
 from jobs._window import compact, iso
 from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from schemas.errors import ReelflowError
-from serving import Publication, SqliteStore, Status
+from serving import Publication, PublicationRecord, SqliteStore, Status
 
 _ROWS_PER_BATCH = 65_536
 
@@ -39,43 +40,90 @@ class PublishConfig(Section):
 
 def run(context: Context) -> Report:
     """Publish unless exactly this is live already."""
-    gate.require_pass(context)
-    config = load("publish", PublishConfig)
-    today = Partition(context.last_day)
-    table = context.lake.manifest(RECOMMENDATIONS, today)
-    files = context.lake.files(RECOMMENDATIONS, [today])
-    fallback = context.lake.read(FALLBACK_RECOMMENDATIONS, [today])
-    assert table is not None
-    version = f"{compact(context.as_of)}-{table.digest[:12]}"
+    wanted = _wanted(context)
     store, tracker = SqliteStore(context.paths.store), Tracker.open()
-    bundles = [_bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS)]
-    _require_made_from(table, context, bundles)
     live = store.live()
     if live is not None and not context.force:
-        if live.model_version == version and live.as_of == context.as_of:
-            for bundle in bundles:
+        if _is_live(context, wanted, live):
+            for bundle in wanted.bundles:
                 tracker.promote(bundle)
             return Report(up_to_date=True, notes=[f"version {live.version} is live"])
         if live.as_of > context.as_of:
-            note = f"superseded: what is live, as of {iso(live.as_of)}, is newer; nothing changes"
-            return Report(read={"rows": table.rows}, notes=[note], facts={"status": "superseded", "model_version": version})
+            facts: dict[str, str | int] = {"status": "superseded", "model_version": wanted.version}
+            return Report(read={"rows": wanted.table.rows}, notes=[_superseded(live)], facts=facts)
+    today, config = [Partition(context.last_day)], load("publish", PublishConfig)
+    files = context.lake.files(RECOMMENDATIONS, today)
+    fallback = context.lake.read(FALLBACK_RECOMMENDATIONS, today)
     publication = Publication(
         as_of=context.as_of,
         generation=store.next_generation(),
-        model_version=version,
+        model_version=wanted.version,
         expires_at=context.as_of + timedelta(hours=config.valid_hours),
     )
     result = store.publish(publication, _batches(files), fallback, config.keep_versions)
     if result.status is Status.LIVE:
-        for bundle in bundles:
+        for bundle in wanted.bundles:
             tracker.promote(bundle)
-    facts = {"status": str(result.status), "version": result.version, "model_version": version}
+    facts = {"status": str(result.status), "version": result.version, "model_version": wanted.version}
     note = f"version {result.version} is {result.status}" + (
         ""
         if result.status is Status.LIVE or live is None
         else f": what is live, as of {live.as_of:%Y-%m-%dT%H:%M:%SZ}, is newer"
     )
-    return Report(read={"rows": table.rows}, wrote={"rows": result.rows, "users": result.users}, notes=[note], facts=facts)
+    return Report(
+        read={"rows": wanted.table.rows}, wrote={"rows": result.rows, "users": result.users}, notes=[note], facts=facts
+    )
+
+
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How what is live stands to the day's lists."""
+    wanted, live = _wanted(context), SqliteStore(context.paths.store).live()
+    if live is None:
+        status = _recipe.MISSING
+    elif live.as_of > context.as_of:
+        status = _recipe.Status(_recipe.State.CURRENT, _superseded(live))
+    elif not _is_live(context, wanted, live):
+        status = _recipe.Status(_recipe.State.STALE, f"{live.model_version} is live, as of {iso(live.as_of)}")
+    elif not all(Tracker.open().holds(bundle, CHAMPION) for bundle in wanted.bundles):
+        status = _recipe.Status(_recipe.State.STALE, "live, but not the champion in MLflow")
+    else:
+        status = _recipe.CURRENT
+    return [Unit("live version", Partition(context.last_day), status)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What this run would publish."""
+
+    table: Manifest
+    bundles: Sequence[Bundle]
+    version: str
+
+
+def _wanted(context: Context) -> _Wanted:
+    """What the gate passed and the recommend stage made of it.
+
+    Raises:
+        ReelflowError: the gate did not pass it, or the rows are not there or of other models.
+    """
+    _verdict.require_pass(context)
+    table = context.lake.manifest(RECOMMENDATIONS, Partition(context.last_day))
+    if table is None:
+        raise ReelflowError(
+            f"table {RECOMMENDATIONS.name}: no partition {Partition(context.last_day).path}; "
+            f"run recommend --as-of {iso(context.as_of)} first"
+        )
+    bundles = list(_bundles.models(context).values())
+    _require_made_from(table, context, bundles)
+    return _Wanted(table, bundles, f"{compact(context.as_of)}-{table.digest[:12]}")
+
+
+def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord) -> bool:
+    return live.model_version == wanted.version and live.as_of == context.as_of
+
+
+def _superseded(live: PublicationRecord) -> str:
+    return f"superseded: what is live, as of {iso(live.as_of)}, is newer; nothing changes"
 
 
 def _require_made_from(table: Manifest, context: Context, bundles: Sequence[Bundle]) -> None:

@@ -6,44 +6,43 @@ Reads the bundles ``wals``, ``towers`` and ``serving`` of this ``as_of`` and ``u
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
-from jobs import _bundles, _stage, gate
+from conf import load
+from jobs import _bundles, _stage, _verdict
+from jobs._recipe import Recipe, code_version
 from jobs._session import read_files, spark_session, struct_of
 from jobs._stage import Context, Report
-from jobs._tables import Manifest, Partition, Recipe, TableError, code_version
+from jobs._tables import Manifest, Partition, Pending, TableError, Unit
 from jobs._window import iso
 from jobs._worker import Model, recommend_batches
 from jobs.index import CATALOGUE, INDEX_FILE
+from models.bundle import Bundle
 from models.ensemble import load_catalogue
-from models.recommend import Catalogue
+from models.recommend import Catalogue, RecommendConfig
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES
 from schemas import columns as col
 
 EVERYONE = "all"
+_TABLES = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
 
 
 def run(context: Context) -> Report:
     """Recommend for every user unless the tables were made from the same models, users and settings."""
-    config = gate.chosen_ranking(gate.require_pass(context))
-    bundles = {kind: _bundles.open_at(context, kind) for kind in (_bundles.WALS, _bundles.TOWERS, _bundles.SERVING)}
-    today = Partition(context.last_day)
-    inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
-    inputs[USER_FEATURES.name] = context.lake.digest(USER_FEATURES, [today])
-    parameters = {"as_of": iso(context.as_of), **config.model_dump(mode="json")}
-    code = code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas")
-    recipe = Recipe(inputs, code, parameters)
-    tables = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
-    if not context.force and all(context.lake.is_current(table, today, recipe) for table in tables):
+    config = _ranking(context)
+    bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
+    recipe, today = _recipe(context, config, bundles), Partition(context.last_day)
+    if not context.force and context.lake.first_status(_TABLES, today, recipe).current:
         return Report(up_to_date=True)
+    wals, towers = _bundles.folders(bundles)
     model = Model(
-        wals=bundles[_bundles.WALS].path / _bundles.FINAL,
-        towers=bundles[_bundles.TOWERS].path / _bundles.FINAL,
+        wals=wals,
+        towers=towers,
         catalogue=bundles[_bundles.SERVING].path / CATALOGUE,
         index=bundles[_bundles.SERVING].path / INDEX_FILE,
         as_of=context.as_of,
@@ -56,6 +55,25 @@ def run(context: Context) -> Report:
     fallback = fallback_lists(load_catalogue(model.catalogue), config.k)
     lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
     return Report(read={"users": users.rows}, wrote={"rows": written.rows, "fallback rows": lists.rows})
+
+
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How the day's lists stand."""
+    bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
+    recipe, today = _recipe(context, _ranking(context), bundles), Partition(context.last_day)
+    return [Unit(RECOMMENDATIONS.name, today, context.lake.first_status(_TABLES, today, recipe))]
+
+
+def _ranking(context: Context) -> RecommendConfig:
+    """Section ``recommend`` with the weights that the gate chose."""
+    return load("recommend", RecommendConfig).model_copy(update=_verdict.require_pass(context)["weights"])
+
+
+def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle]) -> Recipe:
+    inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
+    inputs[USER_FEATURES.name] = context.lake.digest(USER_FEATURES, [Partition(context.last_day)])
+    code = code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas")
+    return Recipe(inputs, code, {"as_of": iso(context.as_of), **config.model_dump(mode="json")})
 
 
 def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Recipe, parts: int) -> Manifest:

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import _stage
+from jobs import _stage, _verdict
 from jobs._stage import Context, Report
 from jobs._tables import Partition
 from jobs._window import HOUR, iso
-from jobs.gate import FILE as VERDICT
 from schemas import INTERACTIONS, RECOMMENDATIONS, REJECTED, USER_FEATURES, VIDEOS
 from schemas import columns as col
 from serving import RecommendationReader, SqliteStore, titles
@@ -30,7 +29,7 @@ _LISTS = (("popularity", "popularity_"), ("WALS", "wals_"), ("retrieval", "retri
 def run(context: Context) -> Report:
     """Write and print the summary of this ``as_of``."""
     reports = {stage: _json(context, f"{stage}.json") for stage in STAGES}
-    verdict = _json(context, VERDICT)
+    verdict = _verdict.read(context) or {}
     blocks = [
         [f"reelflow as of {iso(context.as_of)}"],
         _data(context),

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from conf import load
 from jobs import _bundles, _stage, _training
+from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
-from jobs._tables import Recipe, code_version
+from jobs._tables import Pending, Unit
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from models import metrics as quality
@@ -30,16 +31,8 @@ from schemas import columns as col
 def run(context: Context) -> Report:
     """Fit the models unless the bundle of this ``as_of`` was made from the same inputs, code and settings."""
     config = load("towers", TowersConfig)
-    split = load("split", _training.SplitConfig)
     negatives = load("random_negatives", _training.RandomNegativesConfig)
-    parameters = {
-        "random_negatives": negatives.model_dump(mode="json"),
-        "towers": config.model_dump(mode="json"),
-        "split": split.model_dump(mode="json"),
-        "window": str(context.window),
-    }
-    code = code_version("jobs/train_towers.py", "jobs/_training.py", "models")
-    recipe = Recipe(_training.inputs(context), code, parameters)
+    recipe = _recipe(context)
     found = _bundles.current(context, _bundles.TOWERS, recipe)
     if found is not None:
         Tracker.open().register(found, {})
@@ -75,6 +68,21 @@ def run(context: Context) -> Report:
         notes=[f"ranker on the test split: {said}", f"candidate v{version}"],
         facts=metrics,
     )
+
+
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How the bundle stands, in the workspace and in MLflow."""
+    return [_training.unit(context, _bundles.TOWERS, _recipe(context))]
+
+
+def _recipe(context: Context) -> Recipe:
+    parameters = {
+        "random_negatives": load("random_negatives", _training.RandomNegativesConfig).model_dump(mode="json"),
+        "towers": load("towers", TowersConfig).model_dump(mode="json"),
+        "split": load("split", _training.SplitConfig).model_dump(mode="json"),
+        "window": str(context.window),
+    }
+    return Recipe(_training.inputs(context), code_version("jobs/train_towers.py", "jobs/_training.py", "models"), parameters)
 
 
 def _fit(context: Context, config: TowersConfig, name: str, data: TrainingSet) -> dict[str, FittedRetrieval | FittedRanker]:

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from conf import load
 from jobs import _bundles, _stage, _training
+from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
-from jobs._tables import Recipe, code_version
+from jobs._tables import Pending, Unit
 from jobs._tracking import Tracker
 from models import wals
 from models.wals import FittedWals, WalsConfig
@@ -24,9 +25,7 @@ from models.wals import FittedWals, WalsConfig
 def run(context: Context) -> Report:
     """Fit both models unless the bundle of this ``as_of`` was made from the same inputs, code and settings."""
     config = load("wals", WalsConfig)
-    split = load("split", _training.SplitConfig)
-    parameters = {"wals": config.model_dump(mode="json"), "split": split.model_dump(mode="json"), "window": str(context.window)}
-    recipe = Recipe(_training.inputs(context), code_version("jobs/train_wals.py", "jobs/_training.py", "models"), parameters)
+    recipe = _recipe(context)
     found = _bundles.current(context, _bundles.WALS, recipe)
     if found is not None:
         Tracker.open().register(found, {})
@@ -56,6 +55,20 @@ def run(context: Context) -> Report:
         wrote={"users": facts["users"], "videos": facts["videos"]},
         notes=[f"candidate v{version}"],
     )
+
+
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How the bundle stands, in the workspace and in MLflow."""
+    return [_training.unit(context, _bundles.WALS, _recipe(context))]
+
+
+def _recipe(context: Context) -> Recipe:
+    parameters = {
+        "wals": load("wals", WalsConfig).model_dump(mode="json"),
+        "split": load("split", _training.SplitConfig).model_dump(mode="json"),
+        "window": str(context.window),
+    }
+    return Recipe(_training.inputs(context), code_version("jobs/train_wals.py", "jobs/_training.py", "models"), parameters)
 
 
 def _fit(config: WalsConfig, examples: pa.Table) -> FittedWals:

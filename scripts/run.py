@@ -36,6 +36,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 import conf
 from conf.paths import paths
+from jobs import _stage, plan, summary
+from schemas.errors import ReelflowError
 
 
 def say(message: str) -> None:
@@ -118,19 +120,34 @@ def run_days(ends: list[datetime], force: bool) -> None:
             day = as_of - DAY if plain else midnight(as_of.date())
             options: dict[str, object] = {} if plain else {"as_of": iso(as_of)}
             folder = paths().runs / as_of.strftime("%Y%m%dT%H%M%SZ")
+            if not force and is_done(as_of):
+                say(f"{iso(as_of - DAY)} to {iso(as_of)}: up to date, nothing to run; FORCE=1 redoes it")
+                continue
             say(f"{iso(as_of - DAY)} to {iso(as_of)}: Airflow is starting; its log is {folder / 'airflow.log'}")
             timings.append(
                 run_day(iso(day), {**options, **({"force": True} if force else {})}, environment, folder / "airflow.log")
             )
-    for name in ("summary.txt", "summary.md"):
-        if (folder / name).exists():
-            print(f"\n{(folder / name).read_text(encoding='utf-8').rstrip()}\n", flush=True)
-            break
+    if (folder / summary.FILE).exists():
+        print(f"\n{(folder / summary.FILE).read_text(encoding='utf-8').rstrip()}\n", flush=True)
+    if not timings:
+        say(f"done in {time.monotonic() - started:.0f} s")
+        return
     airflow, stages = sum(timing.airflow_seconds for timing in timings), sum(timing.stage_seconds for timing in timings)
     say(
         f"done in {time.monotonic() - started:.0f} s: stages {stages:.0f} s; "
         f"Airflow start-up and scheduling: {airflow:.0f} s ({airflow / len(timings):.0f} s a day)"
     )
+
+
+def is_done(as_of: datetime) -> bool:
+    """Whether the run of the day that ends at ``as_of`` has been summed up, and would change nothing."""
+    context = _stage.context("run", _stage.command_line("run", None).parse_args(["--as-of", iso(as_of)]))
+    if not (context.run_folder / summary.FILE).exists():
+        return False
+    try:
+        return plan.nothing_to_do(context)
+    except ReelflowError:  # the stage that meets it says it best
+        return False
 
 
 def options() -> argparse.Namespace:

@@ -17,8 +17,9 @@ import pytest
 import yaml
 
 from jobs import _stage
-from jobs._stage import Report
-from jobs._tables import Lake, Partition, Recipe
+from jobs._recipe import Recipe
+from jobs._stage import Context, Report
+from jobs._tables import Lake, Partition
 from jobs._window import Window, floor_hour
 from schemas import INTERACTIONS, USERS, VIDEOS, Table
 
@@ -107,6 +108,11 @@ def write_catalogue(lake: Lake, day: datetime, videos: Iterable[Mapping[str, Any
     lake.write(USERS, Partition(day.date()), arrow(USERS, [{**basic, **row} for row in users]), MADE_BY_HAND)
 
 
+def stage_context(stage: str, *arguments: str) -> Context:
+    """What a stage is given for these command-line arguments, in the workspace that the environment names."""
+    return _stage.context(stage, _stage.command_line(stage, None).parse_args(arguments))
+
+
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below ``root`` with its content, staging areas left out."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
@@ -143,7 +149,7 @@ class Workspace:
     def run(self, stage: ModuleType, *arguments: str) -> Report:
         """Run a stage by its ``run`` with a command line's arguments; errors come through."""
         with self.environment():
-            return stage.run(_stage._context(stage.__name__.removeprefix("jobs."), stage.__doc__, arguments))
+            return stage.run(stage_context(stage.__name__.removeprefix("jobs."), *arguments))
 
     def command(self, stage: ModuleType, *arguments: str) -> tuple[int, str, str]:
         """Run a stage as from the command line; returns exit status, standard output and standard error."""

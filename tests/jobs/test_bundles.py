@@ -1,16 +1,16 @@
 import pytest
 
-from jobs import _bundles, _stage
-from jobs._tables import Recipe
+from jobs import _bundles
+from jobs._recipe import Recipe
 from models.bundle import BundleError
-from tests.builders import moment, tree
+from tests.builders import moment, stage_context, tree
 
 RECIPE = Recipe({"examples": "abc"}, "code", {"seed": 1, "hidden": (128, 64)})
 LIVE = "bundles/wals/20260108T000000Z"
 
 
 def context_of(*more):
-    return _stage._context("train_wals", "", ("--as-of", "2026-01-08T00:00:00Z", *more))
+    return stage_context("train_wals", "--as-of", "2026-01-08T00:00:00Z", *more)
 
 
 def commit(content=b"one", recipe=RECIPE, **properties):

@@ -5,11 +5,12 @@ from urllib.parse import urlparse
 
 import pytest
 
-from jobs import _bundles, _stage, gate
+from jobs import _bundles, _verdict, gate
 from jobs._tracking import Tracker
 from models.bundle import open_bundle, seal
+from models.ensemble import Ensemble
 from schemas.errors import ReelflowError
-from tests.builders import Workspace
+from tests.builders import Workspace, stage_context
 from tests.e2e import FIRST, SECOND, SETTINGS, planted, train
 
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
@@ -35,7 +36,7 @@ def space(judged, tmp_path):
 
 def context_of(space, end=SECOND):
     with space.environment():
-        return _stage._context("gate", "", ("--as-of", end.isoformat()))
+        return stage_context("gate", "--as-of", end.isoformat())
 
 
 def promote(space, end):
@@ -59,7 +60,7 @@ def with_gate(space, **changes):
 
 def require(space):
     with space.environment():
-        return gate.require_pass(context_of(space))
+        return _verdict.require_pass(context_of(space))
 
 
 class TestVerdict:
@@ -87,7 +88,7 @@ class TestVerdict:
         with judged.environment():
             data = gate._training.read(context_of(judged))
             config, ranking = gate.load("gate", gate.GateConfig), gate.load("recommend", gate.RecommendConfig)
-            models = gate.ensemble({kind: bundle(judged, kind) for kind in KINDS})
+            models = Ensemble.load(*_bundles.folders({kind: bundle(judged, kind) for kind in KINDS}))
             found = gate._compare(context_of(judged), config, ranking, data, new=models, old=models)
         assert (found.pooled_pearson, found.pooled_spearman) == pytest.approx((1, 1))
         # 58 videos may be shown, and a pair with any example of the look-back does not count.

@@ -2,12 +2,13 @@ import shutil
 
 import pytest
 
-from jobs import _bundles, _stage, gate, index, publish, recommend
-from jobs._tables import Partition, Recipe
+from jobs import _bundles, gate, index, publish, recommend
+from jobs._recipe import Recipe
+from jobs._tables import Partition
 from jobs._window import DAY, iso
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from serving import SqliteStore
-from tests.builders import Workspace, arrow
+from tests.builders import Workspace, arrow, stage_context
 from tests.e2e import FIRST, SECOND, SETTINGS, planted, train
 
 
@@ -27,7 +28,7 @@ def space(judged, tmp_path):
 
 def digests(space, end):
     with space.environment():
-        context = _stage._context("publish", "", ("--as-of", iso(end)))
+        context = stage_context("publish", "--as-of", iso(end))
         return {kind: _bundles.open_at(context, kind).digest for kind in ("wals", "towers")}
 
 
@@ -108,7 +109,7 @@ def test_rows_as_of_another_time_are_refused(space):
 def test_rows_must_be_there(space):
     status, _, error = space.command(publish, "--as-of", iso(SECOND))
     assert status == 2
-    assert "table recommendations: no partition dt=2026-01-07; run the stage that writes it first" in error
+    assert "table recommendations: no partition dt=2026-01-07; run recommend --as-of 2026-01-08T00:00:00Z first" in error
 
 
 def test_nothing_passes_a_refusal(space):

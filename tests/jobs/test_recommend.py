@@ -1,15 +1,13 @@
-import json
-
 import numpy as np
 import pytest
 
-from jobs import _worker, gate, recommend
+from jobs import _worker, recommend
 from jobs._tables import Partition, TableError
-from jobs._window import DAY, compact, iso
+from jobs._window import DAY, iso
 from models.ensemble import load_catalogue
 from models.recommend import Catalogue
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
-from tests.builders import Workspace
+from tests.builders import Workspace, stage_context
 from tests.e2e import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, build_index, planted, train
 
 TODAY = Partition((SECOND - DAY).date())
@@ -73,8 +71,7 @@ def space(tmp_path_factory):
 
 def model_of(space):
     with space.environment():
-        verdict = json.loads((space.home / "runs" / compact(SECOND) / "verdict.json").read_text(encoding="utf-8"))
-        config = gate.chosen_ranking(verdict)
+        config = recommend._ranking(stage_context("recommend", "--as-of", iso(SECOND)))
     folder = space.home / "bundles"
     return _worker.Model(
         wals=folder / "wals" / "20260108T000000Z" / "final",

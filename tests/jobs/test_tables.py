@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs._tables import MANIFEST, Lake, Partition, Recipe, TableError, code_version
+from jobs._recipe import Recipe, code_version
+from jobs._tables import MANIFEST, Lake, Partition, TableError
 from schemas import Field, Table
 from schemas.errors import ReelflowError
 from tests.builders import tree, window
@@ -116,7 +117,7 @@ class TestCommit:
         lake.write(TABLE, DAY, rows(1), RECIPE)
         assert lake.commit(TABLE, DAY, lake.staging(TABLE), RECIPE).rows == 0
         assert ids(lake) == []
-        assert lake.is_current(TABLE, DAY, RECIPE)
+        assert lake.status(TABLE, DAY, RECIPE).current
 
     def test_empty_files_and_the_writers_own_leave_no_trace(self, lake, staged):
         folder = staged(rows(1), "a.parquet")
@@ -182,17 +183,17 @@ class TestCurrent:
     )
     def test_every_part_of_the_recipe_counts(self, lake, other):
         lake.write(TABLE, DAY, rows(1), RECIPE)
-        assert lake.is_current(TABLE, DAY, RECIPE)
-        assert not lake.is_current(TABLE, DAY, other)
-        assert not lake.is_current(replace(TABLE, version=2), DAY, RECIPE)
+        assert lake.status(TABLE, DAY, RECIPE).current
+        assert not lake.status(TABLE, DAY, other).current
+        assert not lake.status(replace(TABLE, version=2), DAY, RECIPE).current
 
     def test_a_partition_without_its_file_is_not_current(self, lake):
         manifest = lake.write(TABLE, DAY, rows(1), RECIPE)
         (lake.path(TABLE, DAY) / manifest.files[0]["name"]).unlink()
-        assert not lake.is_current(TABLE, DAY, RECIPE)
+        assert not lake.status(TABLE, DAY, RECIPE).current
 
     def test_a_partition_that_is_not_there_is_not_current(self, lake):
-        assert not lake.is_current(TABLE, DAY, RECIPE)
+        assert not lake.status(TABLE, DAY, RECIPE).current
         assert lake.manifest(TABLE, DAY) is None
 
 
@@ -297,7 +298,7 @@ class TestDeath:
             assert ids(lake) == expected
             manifest = lake.manifest(TABLE, DAY)
             assert set(tree(lake.path(TABLE, DAY))) == {MANIFEST, *(file["name"] for file in manifest.files)}
-            assert lake.is_current(TABLE, DAY, RECIPE) == (expected == [1, 2, 3])
+            assert lake.status(TABLE, DAY, RECIPE).current == (expected == [1, 2, 3])
         else:
             assert not lake.path(TABLE, DAY).exists()
 

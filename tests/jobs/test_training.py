@@ -4,18 +4,18 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from jobs import _stage, _training
+from jobs import _training
 from jobs._tables import Partition
 from schemas import EXAMPLES, USER_FEATURES, VIDEO_COUNTS, VIDEO_FEATURES
 from schemas.errors import ReelflowError
-from tests.builders import MADE_BY_HAND, arrow
+from tests.builders import MADE_BY_HAND, arrow, stage_context
 from tests.e2e import HALF_LIFE_DAYS, SECOND, START, examples, planted
 
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 
 
 def context_of():
-    return _stage._context("train_wals", "", ARGUMENTS)
+    return stage_context("train_wals", *ARGUMENTS)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,72 @@
+"""The gate's verdict on disk: what the stages after it obey."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs import _bundles
+from jobs._recipe import CURRENT, MISSING, State, Status
+from jobs._stage import Context
+from jobs._window import iso
+from schemas.errors import ReelflowError
+
+FILE = "verdict.json"
+
+
+def require_pass(context: Context) -> dict[str, Any]:
+    """The verdict of this ``as_of``, which must be a pass on the very bundles that lie there.
+
+    Raises:
+        ReelflowError: there is no verdict, it refused, or it judged other bundles.
+    """
+    found = read(context)
+    if found is None:
+        raise ReelflowError(f"verdict {_path(context)}: not found; run gate --as-of {iso(context.as_of)} first")
+    if not found["passed"]:
+        raise ReelflowError(f"verdict as of {iso(context.as_of)}: the gate refused: {found['reason']}; what is live stays live")
+    for kind, bundle in _bundles.models(context).items():
+        if found["basis"][kind] != bundle.digest:
+            raise ReelflowError(f"verdict as of {iso(context.as_of)}: it judged another {kind} bundle; run gate again")
+    return found
+
+
+def check(context: Context, basis: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Status]:
+    """The verdict of this ``as_of``, and whether it was passed on exactly this basis."""
+    found = read(context)
+    if found is None:
+        return None, MISSING
+    before = found.get("basis", {})
+    differ = [name for name in basis if before.get(name) != basis[name]]
+    return found, Status(State.STALE, f"judged on another {', '.join(differ)}") if differ else CURRENT
+
+
+def read(context: Context) -> dict[str, Any] | None:
+    """The verdict of this ``as_of``, or None when there is none.
+
+    Raises:
+        ReelflowError: it cannot be read.
+    """
+    path = _path(context)
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ReelflowError(f"verdict {path}: not valid JSON ({error}); delete it and run gate again") from error
+    return content
+
+
+def write(context: Context, content: Mapping[str, Any]) -> None:
+    """Replace the verdict of this ``as_of``."""
+    target = _path(context)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_suffix(".tmp")
+    staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    staged.replace(target)
+
+
+def _path(context: Context) -> Path:
+    return context.run_folder / FILE
