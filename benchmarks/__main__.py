@@ -1,19 +1,27 @@
-"""``python -m benchmarks [NAME ...]``: measure, print a table, and the same as JSON on the last line."""
+"""``python -m benchmarks [NAME ...] [--events N]``: measure, print a table, and the same as JSON on the last line."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
 import resource
 import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "topk", "store")
+NAMES = ("wals", "topk", "store", "etl")
 
 
 def main() -> None:
     """Run the named benchmarks, or all."""
-    names = sys.argv[1:] or list(NAMES)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and print a table and JSON.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all by default")
+    parser.add_argument("--events", type=int, metavar="N", help="raw events for etl")
+    given = parser.parse_args()
+    names = given.names or list(NAMES)
+    if given.events:
+        os.environ["REELFLOW_BENCH_EVENTS"] = str(given.events)
     if unknown := [name for name in names if name not in NAMES]:
         sys.exit(f"benchmarks: found {', '.join(unknown)}; expected some of {', '.join(NAMES)}")
     figures = []

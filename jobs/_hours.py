@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from jobs._raw import RawFile, partition_files
 from jobs._recipe import Recipe, State, Status, code_version
 from jobs._stage import Context
 from jobs._tables import Partition
 from jobs._window import HOUR, floor_hour, iso
+from jobs.reading import RawFile, partition_files
 from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, VIDEOS, RejectReason
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
+_CODE = ("jobs/ingest.py", "jobs/_judge.py", "jobs/_arrow.py", "jobs/_snapshots.py", "jobs/reading", "schemas")
 _DAY_FOLDER = r"dt=\d{4}-\d{2}-\d{2}"
 _HOUR_FOLDER = r"hr=([01]\d|2[0-3])"
 _REFUSED_ID = re.compile(r"= (-?\d+)$")
@@ -39,9 +40,9 @@ class Hour:
     status: Status
 
     @property
-    def rows(self) -> int:
-        """Rows that the files hold."""
-        return sum(file.rows for file in self.files)
+    def bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.path.stat().st_size for file in self.files)
 
 
 def plan(context: Context, parameters: Mapping[str, Any]) -> list[Hour]:
@@ -71,7 +72,7 @@ def plan(context: Context, parameters: Mapping[str, Any]) -> list[Hour]:
     files = {hour: tuple(partition_files(present[hour])) for hour in sorted(wanted)}
     digests = {hour: _digest(found) for hour, found in files.items()}
     nothing = _digest(())
-    code = code_version("jobs/ingest.py", "jobs/_hours.py", "jobs/_raw.py", "jobs/_snapshots.py", "schemas")
+    code = code_version(*_CODE)
     videos = _known_videos(context)
     planned = []
     for hour in hours:

@@ -23,6 +23,7 @@ _SPARK_TYPES: dict[Type, t.DataType] = {
     "timestamp": t.TimestampType(),
     "list<string>": t.ArrayType(t.StringType()),
     "list<int64>": t.ArrayType(t.LongType()),
+    "list<float32>": t.ArrayType(t.FloatType()),
 }
 
 
@@ -56,7 +57,6 @@ def spark_session(name: str) -> SparkSession:
         "spark.sql.shuffle.partitions": config.shuffle_partitions,
         "spark.sql.parquet.compression.codec": "zstd",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-        "spark.sql.legacy.parquet.nanosAsLong": True,
         "spark.sql.execution.arrow.maxRecordsPerBatch": config.arrow_batch_rows,
         # Partitions are known from manifests: thousands of small paths need no listing job, and pack well into tasks.
         "spark.sql.sources.parallelPartitionDiscovery.threshold": 1_000_000,
@@ -85,11 +85,6 @@ def struct_of(table: Table, columns: Iterable[str] | None = None) -> t.StructTyp
     """A table's columns as a Spark schema."""
     fields = [table.field(name) for name in columns] if columns else table.fields
     return t.StructType([t.StructField(field.name, _SPARK_TYPES[field.type], True) for field in fields])
-
-
-def spark_type(name: Type) -> t.DataType:
-    """The Spark type of a column type."""
-    return _SPARK_TYPES[name]
 
 
 def read_files(spark: SparkSession, table: Table, files: Iterable[Path]) -> DataFrame:

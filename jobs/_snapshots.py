@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import Window as W
-from pyspark.sql import functions as f
+import numpy as np
+import pyarrow as pa
 
-from jobs._raw import (
-    FLAW,
-    RECORD,
-    SOURCE_FILE,
-    RawFile,
-    file_name,
-    partition_files,
-    partition_value,
-    range_flaw,
-    read_raw,
-    snapshot_dates,
-    written_down,
-)  # fmt: skip
+from jobs._judge import Durations, Refusal, refusal, refusals, without
 from jobs._recipe import Recipe, Status, code_version
 from jobs._stage import Context
 from jobs._tables import Partition
 from jobs._window import DAY, midnight, parse_time
+from jobs.reading import RawFile, RawReader, partition_files, snapshot_dates
 from schemas import RAW_USERS, RAW_VIDEOS, REJECTED_SNAPSHOTS, USERS, VIDEOS, Table
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -71,7 +60,7 @@ def plan(context: Context) -> Plan:
             )
         files[raw.name] = tuple(file for dt in dates for file in partition_files(folder / f"dt={dt}"))
     digests = {file.path: file.digest() for group in files.values() for file in group}
-    code = code_version("jobs/_snapshots.py", "jobs/_raw.py", "schemas")
+    code = code_version("jobs/_snapshots.py", "jobs/reading", "schemas")
     days = []
     for dt in context.run_days():
         cut = min(midnight(dt) + DAY, context.as_of)
@@ -83,61 +72,93 @@ def plan(context: Context) -> Plan:
     return Plan(tuple(days), tuple(day for day in days if context.force or not day.status.current), files)
 
 
-def run(context: Context, spark: SparkSession, planned: Plan) -> int:
+def run(context: Context, planned: Plan) -> int:
     """Write the stale days' tables; returns how many snapshot rows were refused."""
-    if not planned.stale:
-        return 0
-    rows = {raw.name: _judged(spark, planned.files[raw.name], raw).persist() for raw, _ in _SOURCES}
+    readers = [_Newest(raw, table, planned.files[raw.name]) for raw, table in _SOURCES]
     refused = 0
     for day in planned.stale:
-        for raw, table in _SOURCES:
-            visible = rows[raw.name].where(f.col(col.SNAPSHOT_DATE) <= f.lit(f"{day.cut:%Y-%m-%d}"))
-            _commit(context, day, table, newest(visible.where(f.col(FLAW).isNull()), table))
-        bad = [_refused(rows[raw.name], raw, day) for raw, _ in _SOURCES]
-        refused += _commit(context, day, REJECTED_SNAPSHOTS, bad[0].unionByName(bad[1]))
-    for frame in rows.values():
-        frame.unpersist()
+        today = Partition(day.dt)
+        for newest in readers:
+            newest.read_to(day.cut)
+            context.lake.write(newest.table, today, newest.rows, day.recipe)
+        bad = refusals(row for newest in readers for row in newest.refused)
+        refused += context.lake.write(REJECTED_SNAPSHOTS, today, bad, day.recipe).rows
     return refused
 
 
-def newest(rows: DataFrame, table: Table) -> DataFrame:
-    """Per id the row of the newest snapshot; of several rows in one snapshot the one with the smallest hash."""
-    order = W.partitionBy(*table.key).orderBy(f.col(col.SNAPSHOT_DATE).desc(), f.xxhash64(*table.columns))
-    ranked = rows.select(*table.columns, f.row_number().over(order).alias("_order"))
-    return ranked.where(f.col("_order") == 1).select(*table.columns).orderBy(*table.key)
+def first_durations(files: Sequence[RawFile]) -> Durations:
+    """Seconds of each video in its first snapshot: later snapshots cannot change it."""
+    found = pa.schema([RAW_VIDEOS.field(name).arrow for name in (col.VIDEO_ID, col.DURATION_SECONDS)]).empty_table()
+    for _, rows, _ in _dates(RAW_VIDEOS, files):
+        found = _one_each(pa.concat_tables([rows.select(found.column_names), found]), col.VIDEO_ID)
+    return Durations(found[col.VIDEO_ID].to_numpy(), found[col.DURATION_SECONDS].to_numpy())
 
 
-def first_durations(spark: SparkSession, files: Sequence[RawFile]) -> DataFrame:
-    """(video_id, duration_seconds) of each video's first snapshot: later snapshots cannot change it."""
-    rows = _judged(spark, files, RAW_VIDEOS).where(f.col(FLAW).isNull())
-    first = f.min(f.struct(col.SNAPSHOT_DATE, col.DURATION_SECONDS)).alias("first")
-    return rows.groupBy(col.VIDEO_ID).agg(first).select(col.VIDEO_ID, f.col(f"first.{col.DURATION_SECONDS}"))
+@dataclass(slots=True)
+class _Newest:
+    """The newest row of each id among the snapshots read so far; one snapshot is read at a time."""
+
+    raw: Table
+    table: Table
+    files: Sequence[RawFile]
+    rows: pa.Table = field(init=False)
+    refused: list[Refusal] = field(default_factory=list)
+    _left: list[RawFile] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.rows, self._left = self.table.arrow.empty_table(), list(self.files)
+
+    def read_to(self, cut: datetime) -> None:
+        """Read the snapshots at or before a time that have not been read yet."""
+        due = [file for file in self._left if _date(file) <= cut]
+        self._left = [file for file in self._left if _date(file) > cut]
+        for dt, rows, refused in _dates(self.raw, due):
+            dated = rows.append_column(col.SNAPSHOT_DATE, pa.repeat(pa.scalar(dt), rows.num_rows))
+            both = pa.concat_tables([self.rows, dated.select(self.table.columns).cast(self.table.arrow)])
+            self.rows = _one_each(both, self.table.key[0])
+            self.refused += refused
+
+
+def _dates(raw: Table, files: Sequence[RawFile]) -> Iterator[tuple[str, pa.Table, list[Refusal]]]:
+    """For each date of a source: its sound rows, one an id, and the refused ones."""
+    for dt in sorted({_name(file) for file in files}):
+        sound, refused = [raw.arrow.empty_table()], []
+        for file in (file for file in files if _name(file) == dt):
+            name = "/".join(file.path.parts[-3:])
+            for batch in RawReader(file, raw).batches():
+                flaws = batch.flaws
+                said = zip(flaws.reasons, flaws.details, batch.records(flaws.rows), strict=True)
+                refused += [refusal(raw.name, name, reason, detail, record) for reason, detail, record in said]
+                sound.append(batch.table.filter(pa.array(without(flaws, batch.table.num_rows))))
+        yield dt, _distinct(pa.concat_tables(sound), raw.key[0]), refused
+
+
+def _distinct(rows: pa.Table, key: str) -> pa.Table:
+    """One row an id; of several the one whose JSON text is smallest, so that their order does not count."""
+    ids = rows[key].to_numpy()
+    _, places, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    often = np.flatnonzero(counts[places] > 1)
+    if not len(often):
+        return rows
+    best: dict[int, tuple[str, int]] = {}
+    for place, row in zip(often.tolist(), rows.take(pa.array(often)).to_pylist(), strict=True):
+        found = (json.dumps(row, default=str, sort_keys=True), place)
+        best[row[key]] = min(found, best.get(row[key], found))
+    dropped = np.setdiff1d(often, [place for _, place in best.values()])
+    return rows.take(pa.array(np.setdiff1d(np.arange(rows.num_rows), dropped)))
+
+
+def _one_each(rows: pa.Table, key: str) -> pa.Table:
+    """The last row of each id, in order of the id."""
+    ids = rows[key].to_numpy()
+    order = np.argsort(ids, kind="stable")
+    last = np.append(ids[order][1:] != ids[order][:-1], True) if len(ids) else np.empty(0, dtype=bool)
+    return rows.take(pa.array(order[last])).combine_chunks()
+
+
+def _name(file: RawFile) -> str:
+    return file.path.parent.name.removeprefix("dt=")
 
 
 def _date(file: RawFile) -> datetime:
-    return parse_time(file.path.parent.name.removeprefix("dt="))
-
-
-def _judged(spark: SparkSession, files: Sequence[RawFile], raw: Table) -> DataFrame:
-    frame = read_raw(spark, files, raw).frame
-    judged = frame.withColumn(FLAW, f.coalesce(FLAW, range_flaw(raw)))
-    record = written_down(raw, f.col(FLAW).isNotNull()).alias(RECORD)
-    return judged.select(*raw.columns, SOURCE_FILE, record, FLAW, partition_value(col.DT, 2, 10).alias(col.SNAPSHOT_DATE))
-
-
-def _refused(rows: DataFrame, raw: Table, day: Day) -> DataFrame:
-    visible = f.col(col.SNAPSHOT_DATE) <= f.lit(f"{day.cut:%Y-%m-%d}")
-    return rows.where(f.col(FLAW).isNotNull() & visible).select(
-        f.lit(raw.name).alias(col.SOURCE),
-        file_name(3).alias(col.FILE),
-        f.col(f"{FLAW}.{col.REASON}").alias(col.REASON),
-        f.col(f"{FLAW}.{col.DETAIL}").alias(col.DETAIL),
-        f.col(RECORD).alias(col.RECORD),
-    )
-
-
-def _commit(context: Context, day: Day, table: Table, rows: DataFrame) -> int:
-    staged = context.lake.staging(table)
-    ordered = rows.coalesce(1).sortWithinPartitions(*(table.key or table.columns))
-    ordered.write.parquet(str(staged))
-    return context.lake.commit(table, Partition(day.dt), staged, day.recipe).rows
+    return parse_time(_name(file))

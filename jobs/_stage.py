@@ -165,10 +165,12 @@ def _record(context: Context, report: Report, seconds: float) -> None:
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process, of its largest finished child, and of the JVM it talks to, in MB."""
+    """Peak resident memory of this process, of its largest child or Spark worker, and of the JVM it talks to, in MB."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return (own + children + _jvm_peak_kb()) / 1024
+    fanned = sys.modules.get("jobs._fan_out")
+    workers = fanned.worker_peak_kb() if fanned else 0
+    return (own + max(children, workers) + _jvm_peak_kb()) / 1024
 
 
 def _jvm_peak_kb() -> int:

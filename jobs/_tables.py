@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
@@ -21,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from jobs._parquet import check_file, normalise, read_columns
 from jobs._recipe import CURRENT, MISSING, Recipe, State, Status, canonical
 from jobs._swap import swap
 from jobs._window import Window, midnight
@@ -159,23 +160,30 @@ class Lake:
         """The rows of the given partitions as one Arrow table, in partition order, in the schema's column order."""
         names = list(columns or table.columns)
         schema = pa.schema([table.field(name).arrow for name in names])
-        parts = [pq.read_table(file, columns=names, partitioning=None).cast(schema) for file in self.files(table, partitions)]
+        parts = [read_columns(file, names).cast(schema) for file in self.files(table, partitions)]
         return pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
 
     def staging(self, table: Table) -> Path:
-        """A fresh directory for files that are not live yet; what dead processes of this host left there is removed."""
+        """A fresh directory of this thread for files that are not live yet; what this host's dead processes left is removed."""
         folder = self.root / _STAGING
         folder.mkdir(parents=True, exist_ok=True)
         for orphan in folder.glob(f"{socket.gethostname()}.*"):
-            if not Path(f"/proc/{orphan.name.split('.')[-2]}").exists():
+            if not Path(f"/proc/{orphan.name.split('.')[-2].split('-')[0]}").exists():
                 shutil.rmtree(orphan, ignore_errors=True)
-        fresh = folder / f"{socket.gethostname()}.{os.getpid()}.{table.name}"
+        fresh = folder / f"{socket.gethostname()}.{os.getpid()}-{threading.get_native_id()}.{table.name}"
         if fresh.exists():
             shutil.rmtree(fresh)
         return fresh
 
     def commit(
-        self, table: Table, partition: Partition, staged: Path, recipe: Recipe, counts: Mapping[str, int] | None = None
+        self,
+        table: Table,
+        partition: Partition,
+        staged: Path,
+        recipe: Recipe,
+        counts: Mapping[str, int] | None = None,
+        *,
+        by_spark: bool = True,
     ) -> Manifest:
         """Check the Parquet files in ``staged``, give them their final names, and make them the live partition.
 
@@ -185,6 +193,7 @@ class Lake:
             staged: directory that holds the files; it is consumed.
             recipe: what they were made from.
             counts: further counts for the manifest, such as rows read and rejected.
+            by_spark: whether Spark wrote the files, whose bytes then depend on more than their rows and are written again.
 
         Raises:
             TableError: the files do not fit the schema; every difference is named and nothing becomes live.
@@ -196,7 +205,7 @@ class Lake:
             raise TableError(f"table {table.name}, {partition.path}: {'; '.join(problems)}; the live partition is unchanged")
         files: list[dict[str, Any]] = []
         for number, file in enumerate(written):
-            rows = _normalise(file)
+            rows = normalise(file) if by_spark else int(pq.read_metadata(file).num_rows)
             if rows == 0 and len(written) > 1:
                 file.unlink()
                 continue
@@ -234,53 +243,4 @@ class Lake:
         if differences:
             raise TableError(f"table {table.name}, {partition.path}: {'; '.join(differences)}; the live partition is unchanged")
         pq.write_table(rows.select(table.columns).cast(table.arrow), staged / "part.parquet", compression="zstd")
-        return self.commit(table, partition, staged, recipe, counts)
-
-
-def _normalise(file: Path) -> int:
-    """Write a Parquet file again, row group by row group, so that its bytes depend on its rows alone; returns the rows.
-
-    Spark's writer lists a column's encodings in an order that differs from one JVM to the next, and the digest with it.
-    """
-    with pq.ParquetFile(file) as source:
-        schema = source.schema_arrow.remove_metadata()
-        again = file.with_suffix(".again")
-        with pq.ParquetWriter(again, schema, compression="zstd") as target:
-            for group in range(source.num_row_groups):
-                target.write_table(source.read_row_group(group).cast(schema))
-        rows = int(source.metadata.num_rows)
-    again.replace(file)
-    return rows
-
-
-def check_file(table: Table, file: Path) -> list[str]:
-    """Every way in which a Parquet file breaks its schema: columns, types, nulls, ranges and values.
-
-    Column statistics in the footer tell null counts and extremes without reading a row; only enumerated columns are read, as
-    dictionaries.
-    """
-    metadata = pq.read_metadata(file)
-    schema = pq.read_schema(file)
-    problems = table.compare(schema)
-    indices = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-    for column in table.fields:
-        if column.name not in indices or schema.field(column.name).type != column.arrow.type:
-            continue
-        for group in range(metadata.num_row_groups):
-            statistics = metadata.row_group(group).column(indices[column.name]).statistics
-            if statistics is None:
-                continue
-            if not column.nullable and statistics.has_null_count and statistics.null_count:
-                problems.append(f"column {column.name}: {statistics.null_count} nulls, expected none")
-            if not statistics.has_min_max:
-                continue
-            if column.minimum is not None and statistics.min < column.minimum:
-                problems.append(f"column {column.name}: minimum {statistics.min}, expected at least {column.minimum}")
-            if column.maximum is not None and statistics.max > column.maximum:
-                problems.append(f"column {column.name}: maximum {statistics.max}, expected at most {column.maximum}")
-        if column.allowed is not None:
-            values = pq.read_table(file, columns=[column.name], read_dictionary=[column.name], partitioning=None)
-            strange = set(pc.unique(values[column.name]).to_pylist()) - {*column.allowed, None}
-            if strange:
-                problems.append(f"column {column.name}: found {sorted(strange)}, expected one of {column.allowed}")
-    return problems
+        return self.commit(table, partition, staged, recipe, counts, by_spark=False)

@@ -9,59 +9,43 @@ duplicates + rejected is checked for every hour before anything is replaced.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from pathlib import Path
 
-from pyspark import StorageLevel
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import Window as W
-from pyspark.sql import functions as f
+import pyarrow as pa
 
-from conf import Section, load
+from conf import load
 from jobs import _hours, _snapshots, _stage
+from jobs._fan_out import fan_out
 from jobs._hours import Hour
-from jobs._raw import (
-    FLAW,
-    RECORD,
-    SOURCE_FILE,
-    RawFile,
-    file_name,
-    flaw,
-    partition_value,
-    range_flaw,
-    read_raw,
-    shown,
-    written_down,
-)  # fmt: skip
-from jobs._session import spark_session
+from jobs._judge import DUPLICATE, KEPT, REFUSED, Durations, IngestConfig, Judged, judge, sound_ids
 from jobs._stage import Context, Report
-from jobs._tables import Partition, Pending, TableError, Unit
+from jobs._tables import Lake, Partition, Pending, TableError, Unit
 from jobs._window import HOUR, floor_hour, iso
-from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, USERS, VIDEOS, InteractionType, RejectReason
-from schemas import columns as col
+from schemas import INTERACTIONS, RAW_VIDEOS, REJECTED, USERS, VIDEOS
 from schemas.errors import ReelflowError
-
-_HOUR = "_hour"
-_STATUS = "_status"
-_KEPT, _DUPLICATE, _REJECTED = "kept", "duplicate", "rejected"
-
-
-class IngestConfig(Section):
-    """Section ``ingest``."""
-
-    max_watch_seconds: float
-    """A watch longer than this is a broken clock and is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Totals:
+    """Of some hours; ``unknown_columns`` are names in the raw logs that the contract does not know."""
+
     read: int = 0
     kept: int = 0
     duplicates: int = 0
     rejected: int = 0
+    unknown_columns: frozenset[str] = frozenset()
+
+    def __add__(self, other: _Totals) -> _Totals:
+        return _Totals(
+            self.read + other.read,
+            self.kept + other.kept,
+            self.duplicates + other.duplicates,
+            self.rejected + other.rejected,
+            self.unknown_columns | other.unknown_columns,
+        )
 
 
 def run(context: Context) -> Report:
@@ -73,8 +57,7 @@ def run(context: Context) -> Report:
             f"{iso(floor_hour(context.as_of))} or {iso(floor_hour(context.as_of) + HOUR)} would do"
         )
     snapshots = _snapshots.plan(context)
-    spark = partial(spark_session, "ingest")
-    refused = _snapshots.run(context, spark(), snapshots) if snapshots.stale else 0
+    refused = _snapshots.run(context, snapshots)
     every_hour = _hours.plan(context, config.model_dump())
     hours = [hour for hour in every_hour if context.force or not hour.status.current]
     missing = sum(not hour.delivered for hour in every_hour)
@@ -88,7 +71,12 @@ def run(context: Context) -> Report:
     totals = _Totals()
     if hours:
         context.say(f"{len(hours):,} hours to process, {iso(hours[0].start)} to {iso(hours[-1].start + HOUR)}")
-        totals, unknown = _process(context, spark(), config, hours, snapshots.files[VIDEOS.name])
+        durations = _snapshots.first_durations(snapshots.files[RAW_VIDEOS.name])
+        sizes = [hour.bytes for hour in hours]
+        work = partial(take_in, context.lake, config, durations)
+        done = fan_out(context, hours, work, weights=[size + 1e4 for size in sizes], megabytes=sum(sizes) / 1e6)
+        totals = sum(done, totals)
+        unknown = sorted(totals.unknown_columns)
         notes += [f"ignored unknown columns {', '.join(unknown)}"] if unknown else []
     notes += [f"{refused:,} snapshot rows rejected"] if refused else []
     wrote = {"interactions": totals.kept, "duplicates": totals.duplicates, "rejected": totals.rejected}
@@ -102,118 +90,35 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     return units + [Unit(INTERACTIONS.name, Partition.hour(hour.start), hour.status) for hour in hours]
 
 
-def judge(rows: DataFrame, durations: DataFrame, config: IngestConfig) -> DataFrame:
-    """Decide for every raw row whether it is kept, a duplicate, or rejected and why.
-
-    Args:
-        rows: what ``read_raw`` returns for interactions.
-        durations: (video_id, duration_seconds), unique per video: the videos that exist.
-        config: limits.
-
-    Returns:
-        The columns of ``interactions`` plus ``_hour``, ``_status``, ``_file``, ``_record`` (rejected rows only) and ``_flaw``.
-    """
-    hour = f.concat(partition_value(col.DT, 3, 10), f.lit(" "), partition_value(col.HR, 2, 2), f.lit(":00:00")).cast(
-        "timestamp"
-    )
-    rows = rows.withColumn(_HOUR, hour)
-    rows = rows.withColumn(FLAW, f.coalesce(FLAW, _interaction_flaw(config)))
-    sound = f.col(FLAW).isNull()
-    # Rejected rows do not compete with sound ones, and spread over the shuffle although their event_id may be null.
-    key = f.when(sound, f.col(col.EVENT_ID)).otherwise(
-        f.concat(f.lit("\0"), f.xxhash64(*RAW_INTERACTIONS.columns).cast("string"))
-    )
-    order = W.partitionBy(key).orderBy(_HOUR, col.OCCURRED_AT, f.xxhash64(*RAW_INTERACTIONS.columns))
-    earlier = f.lag(_HOUR).over(order)
-    repeated = sound & earlier.isNotNull() & (earlier >= f.col(_HOUR) - f.expr("interval 1 hour"))
-    rows = rows.withColumn("_repeated", repeated)
-    # One row a known video; broadcast, because shuffling the log by video would cost more than all else here.
-    rows = rows.join(f.broadcast(durations), on=col.VIDEO_ID, how="left")
-    unknown = f.col(col.VIDEO_ID).isNotNull() & f.col(col.DURATION_SECONDS).isNull()
-    unknown_flaw = flaw(~f.col("_repeated") & unknown, RejectReason.UNKNOWN_VIDEO, shown(col.VIDEO_ID))
-    rows = rows.withColumn(FLAW, f.coalesce(FLAW, unknown_flaw))
-    rows = rows.withColumn(RECORD, written_down(RAW_INTERACTIONS, f.col(FLAW).isNotNull()))
-    status = f.when(f.col(FLAW).isNotNull(), _REJECTED).when(f.col("_repeated"), _DUPLICATE).otherwise(_KEPT)
-    return rows.select(*INTERACTIONS.columns, _HOUR, status.alias(_STATUS), SOURCE_FILE, RECORD, FLAW)
+def take_in(lake: Lake, config: IngestConfig, durations: Durations, hours: Sequence[Hour]) -> _Totals:
+    """Clean some hours, in order, and commit the two partitions of each as soon as it is done."""
+    totals = _Totals()
+    last: tuple[datetime, pa.Array] | None = None
+    for hour in hours:
+        before = last[1] if last and last[0] == hour.start - HOUR else sound_ids(hour.start - HOUR, hour.before, config)
+        judged = judge(hour.start, hour.files, before, durations, config)
+        totals += _commit(lake, hour, judged)
+        last = (hour.start, judged.event_ids)
+    return totals
 
 
-def _interaction_flaw(config: IngestConfig) -> Column:
-    """Rules of the interaction log beyond types and ranges."""
-    no_video = f.col(col.VIDEO_ID).isNull() & (f.col(col.INTERACTION_TYPE) != InteractionType.SEARCH.value)
-    too_long = f.col(col.WATCH_SECONDS) > config.max_watch_seconds
-    elsewhere = f.date_trunc("hour", col.OCCURRED_AT) != f.col(_HOUR)
-    outside = f.concat(shown(col.OCCURRED_AT), f.lit(" does not lie in the directory's hour"))
-    return f.coalesce(
-        range_flaw(RAW_INTERACTIONS),
-        flaw(no_video, RejectReason.MISSING_VALUE, f.lit(f"{col.VIDEO_ID} is null")),
-        flaw(too_long, RejectReason.OUT_OF_RANGE, shown(col.WATCH_SECONDS)),
-        flaw(elsewhere, RejectReason.OUTSIDE_PARTITION, outside),
-    )
-
-
-def _process(
-    context: Context, spark: SparkSession, config: IngestConfig, hours: Sequence[Hour], snapshots: Sequence[RawFile]
-) -> tuple[_Totals, list[str]]:
-    """Clean the given hours in one Spark job and commit each hour's two partitions."""
-    files = {file.path: file for hour in hours for file in (*hour.before, *hour.files)}
-    rows = read_raw(spark, list(files.values()), RAW_INTERACTIONS)
-    judged = judge(rows.frame, _snapshots.first_durations(spark, snapshots), config)
-    wanted = [int(hour.start.timestamp()) for hour in hours]
-    judged = judged.where(f.unix_timestamp(_HOUR).isin(wanted)).persist(StorageLevel.MEMORY_AND_DISK)
-    reason = f.col(f"{FLAW}.{col.REASON}")
-    counted = judged.groupBy(_HOUR, _STATUS, reason.alias(col.REASON)).count().collect()
-    staged = {table: context.lake.staging(table) for table in (INTERACTIONS, REJECTED)}
-    _write(judged.where(f.col(_STATUS) == _KEPT), INTERACTIONS.columns, staged[INTERACTIONS], (col.OCCURRED_AT, col.EVENT_ID))
-    refused = judged.where(f.col(_STATUS) == _REJECTED).withColumns(
-        {
-            col.SOURCE: f.lit(RAW_INTERACTIONS.name),
-            col.FILE: file_name(4),
-            col.REASON: reason,
-            col.DETAIL: f.col(f"{FLAW}.{col.DETAIL}"),
-            col.RECORD: f.col(RECORD),
-        }
-    )
-    _write(refused, REJECTED.columns, staged[REJECTED], REJECTED.columns)
-    judged.unpersist()
-    counts: dict[datetime, dict[str, int]] = {}
-    for row in counted:
-        hour = counts.setdefault(row[_HOUR].astimezone(UTC), {})
-        for name in (row[_STATUS], row[col.REASON]):
-            if name:
-                hour[name] = hour.get(name, 0) + row["count"]
-    done = [_commit(context, hour, {table: staged[table] for table in staged}, counts.get(hour.start, {})) for hour in hours]
-    totals = _Totals(*(sum(getattr(total, name) for total in done) for name in ("read", "kept", "duplicates", "rejected")))
-    return totals, sorted(rows.unknown_columns)
-
-
-def _write(rows: DataFrame, columns: Sequence[str], target: Path, order: Sequence[str]) -> None:
-    """Write rows to ``dt=/hr=`` directories, one file each, in a total order."""
-    keys = {col.DT: f.date_format(_HOUR, "yyyy-MM-dd"), col.HR: f.date_format(_HOUR, "HH")}
-    placed = rows.withColumns(keys).select(col.DT, col.HR, *columns)
-    sorted_rows = placed.repartition(col.DT, col.HR).sortWithinPartitions(col.DT, col.HR, *order)
-    sorted_rows.write.partitionBy(col.DT, col.HR).parquet(str(target))
-
-
-def _commit(context: Context, hour: Hour, staged: Mapping[object, Path], counts: Mapping[str, int]) -> _Totals:
+def _commit(lake: Lake, hour: Hour, judged: Judged) -> _Totals:
     """Check that no row was lost, then make the hour's two partitions live.
 
     Raises:
         TableError: rows in differ from rows out + duplicates + rejected; nothing of this hour is replaced.
     """
-    total = _Totals(hour.rows, counts.get(_KEPT, 0), counts.get(_DUPLICATE, 0), counts.get(_REJECTED, 0))
-    if total.read != total.kept + total.duplicates + total.rejected:
+    kept, duplicates, rejected = (judged.counts.get(fate, 0) for fate in (KEPT, DUPLICATE, REFUSED))
+    if judged.read != kept + duplicates + rejected:
         raise TableError(
-            f"hour {iso(hour.start)}: read {total.read} rows but kept {total.kept}, dropped {total.duplicates} duplicates and "
-            f"rejected {total.rejected}; expected the three to add up to the first; the hour is not replaced"
+            f"hour {iso(hour.start)}: read {judged.read} rows but kept {kept}, dropped {duplicates} duplicates and "
+            f"rejected {rejected}; expected the three to add up to the first; the hour is not replaced"
         )
-    partition = Partition.hour(hour.start)
-    facts = {"read": total.read, **counts}
+    partition, facts = Partition.hour(hour.start), {"read": judged.read, **judged.counts}
     # The refused rows first: an hour whose interactions are current has its refused rows too.
-    for table, expected in ((REJECTED, total.rejected), (INTERACTIONS, total.kept)):
-        found = context.lake.commit(table, partition, staged[table] / partition.path, hour.recipe, facts).rows
-        if found != expected:
-            raise TableError(f"table {table.name}, {partition.path}: wrote {found} rows, expected {expected}; run ingest again")
-    return total
+    lake.write(REJECTED, partition, judged.refused, hour.recipe, facts)
+    lake.write(INTERACTIONS, partition, judged.kept, hour.recipe, facts)
+    return _Totals(judged.read, kept, duplicates, rejected, judged.unknown_columns)
 
 
 def main() -> None:

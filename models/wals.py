@@ -29,7 +29,7 @@ from pydantic import Field, NonNegativeFloat
 from threadpoolctl import threadpool_limits
 
 from conf import Section
-from models._hash import hashed_uniform
+from models.hashing import hashed_uniform
 from models.ids import IdMap
 from schemas import columns as col
 from schemas.errors import ReelflowError

@@ -18,12 +18,14 @@ from schemas.lake import (
     VIDEOS,
 )
 from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, InteractionType, RejectReason
+from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
 __all__ = [
     "EXAMPLES",
     "EXPOSURES",
     "FALLBACK_RECOMMENDATIONS",
     "INTERACTIONS",
+    "QUERY_TEXT",
     "RAW_INTERACTIONS",
     "RAW_USERS",
     "RAW_VIDEOS",
@@ -37,6 +39,7 @@ __all__ = [
     "VIDEO_COUNTERS",
     "VIDEO_COUNTS",
     "VIDEO_FEATURES",
+    "VIDEO_TEXT",
     "Field",
     "InteractionType",
     "RejectReason",

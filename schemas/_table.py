@@ -9,7 +9,7 @@ from typing import Literal
 import pyarrow as pa
 
 Type = Literal[
-    "int32", "int64", "float32", "float64", "string", "bool", "timestamp", "list<string>", "list<int64>",
+    "int32", "int64", "float32", "float64", "string", "bool", "timestamp", "list<string>", "list<int64>", "list<float32>",
 ]  # fmt: skip
 
 _ARROW: Mapping[Type, pa.DataType] = {
@@ -22,6 +22,7 @@ _ARROW: Mapping[Type, pa.DataType] = {
     "timestamp": pa.timestamp("us", tz="UTC"),
     "list<string>": pa.list_(pa.string()),
     "list<int64>": pa.list_(pa.int64()),
+    "list<float32>": pa.list_(pa.float32()),
 }
 
 

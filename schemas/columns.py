@@ -77,6 +77,11 @@ LIKES = "likes"
 RELEVANT = "relevant"
 POPULARITY = "popularity"
 
+# text
+TITLE_VECTOR = "title_vector"
+TAGS_VECTOR = "tags_vector"
+VECTOR = "vector"
+
 # recommendations
 RANK = "rank"
 SCORE = "score"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas import columns as col
 from schemas._table import Field, Table
 from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, RejectReason
+from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
 _HOURLY = (col.DT, col.HR)
 EXPOSURES = ("impression", "organic")
@@ -184,6 +185,8 @@ TABLES: tuple[Table, ...] = (
     VIDEO_COUNTS,
     USER_FEATURES,
     VIDEO_FEATURES,
+    VIDEO_TEXT,
+    QUERY_TEXT,
     RECOMMENDATIONS,
     FALLBACK_RECOMMENDATIONS,
 )

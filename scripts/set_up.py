@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FOLDERS = {"reelflow": ".venv", "airflow": ".venv-airflow"}
 PURPOSE = {"reelflow": "Spark and the models, about 3 GB", "airflow": "Airflow, about 1 GB"}
 JAVA_VERSIONS = (17, 21)
+ARCHIVE_STAMP = ".class-archive"
 STAMP = ".set-up"  # written last: an interrupted set-up is taken up again
 
 
@@ -44,6 +45,22 @@ def environment(name: str) -> None:
         pip(folder, "install", "--quiet", "--no-deps", "--editable", str(REPOSITORY))
     stamp.write_text(wanted + "\n", encoding="utf-8")
     say(f"{folder.name}: ready after {time.monotonic() - started:.0f} s")
+
+
+def class_archive() -> None:
+    """Let Spark's JVM start from an archive of classes; without one it starts too, more slowly."""
+    folder, script = REPOSITORY / FOLDERS["reelflow"], REPOSITORY / "scripts" / "archive_classes.py"
+    version = subprocess.run([java_program() or "java", "-version"], capture_output=True, text=True, check=False).stderr
+    wanted = digest(script, REPOSITORY / "requirements" / "reelflow.lock") + hashlib.sha256(version.encode()).hexdigest()
+    stamp = folder / ARCHIVE_STAMP
+    if stamp.exists() and stamp.read_text(encoding="utf-8").strip() == wanted:
+        return
+    say(f"{folder.name}: archiving the classes of Spark, so that it starts faster; half a minute, once")
+    done = subprocess.run([folder / "bin" / "python", script], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        say(f"{folder.name}: no archive of classes, Spark will start more slowly: {reason}")
+    stamp.write_text(wanted + "\n", encoding="utf-8")
 
 
 def digest(*files: Path) -> str:
@@ -100,10 +117,15 @@ def java() -> None:
         )
 
 
+def java_program() -> str | None:
+    """The ``java`` that Spark would take."""
+    home = os.environ.get("JAVA_HOME")
+    return str(Path(home) / "bin" / "java") if home else shutil.which("java")
+
+
 def java_version() -> int | None:
     """The major version of the Java that Spark would take, or None."""
-    home = os.environ.get("JAVA_HOME")
-    program = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    program = java_program()
     if not program or not Path(program).exists():
         return None
     done = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)
@@ -144,6 +166,8 @@ def main() -> None:
             java()
         else:
             environment(name)
+    if {"java", "reelflow"} <= set(wanted):
+        class_archive()
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models._hash import hashed_uniform
 from models._vocabulary import RESERVED, Vocabulary
+from models.hashing import hashed_uniform
 
 _DEVIATION = 0.05  # of initial embeddings: small beside what training gives them, so rare values stay near the mean
 

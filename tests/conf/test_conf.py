@@ -12,6 +12,7 @@ CLASSES = {
     "paths": ("conf.paths", "Paths"),
     "window": ("jobs._stage", "WindowConfig"),
     "spark": ("jobs._session", "SparkConfig"),
+    "fan_out": ("jobs._fan_out", "FanOutConfig"),
     "ingest": ("jobs.ingest", "IngestConfig"),
     "examples": ("jobs.examples", "ExamplesConfig"),
     "split": ("jobs._training", "SplitConfig"),
@@ -25,6 +26,7 @@ CLASSES = {
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "mlflow": ("jobs._tracking", "TrackingConfig"),
     "random_negatives": ("jobs._training", "RandomNegativesConfig"),
+    "text": ("models.text", "TextConfig"),
 }
 
 

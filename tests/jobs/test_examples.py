@@ -2,34 +2,21 @@ import random
 from collections import defaultdict
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
-from pyspark.sql import functions as f
 
 from jobs import examples
-from jobs._session import struct_of
-from jobs.examples import ExamplesConfig, label, sample
+from jobs._labels import ExamplesConfig, label, sample, sampled_examples
 from schemas import EXAMPLES, INTERACTIONS
-from tests.builders import interaction, moment, seconds, tree, window, write_interactions
-
-pytestmark = pytest.mark.spark
+from tests.builders import arrow, interaction, moment, seconds, tree, window, write_interactions
 
 CONFIG = ExamplesConfig(label_window_minutes=10, relevant_watch_fraction=0.5, negative_sample_rate=0.2, sample_salt="s")
 START = moment("10:00")
 LABELLED = [name for name in EXAMPLES.columns if name not in ("sample_rate", "weight")]
 
 
-def frame(spark, rows):
-    return spark.createDataFrame(
-        [tuple(row.get(name) for name in INTERACTIONS.columns) for row in rows], struct_of(INTERACTIONS)
-    )
-
-
 def as_rows(labelled):
-    rows = [row.asDict() for row in labelled.collect()]
-    for row in rows:
-        for name in ("occurred_at", "known_at"):
-            row[name] = row[name].replace(tzinfo=START.tzinfo)
-    return {row["event_id"]: row for row in rows}
+    return {row["event_id"]: row for row in labelled.to_pylist()}
 
 
 def out(**columns):
@@ -137,14 +124,14 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def labelled(spark):
-    """All cases in one job, each with a user of its own and a bystander who saw another video."""
+def labelled():
+    """All cases at once, each with a user of its own and a bystander who saw another video."""
     rows = []
     for user, (name, (events, _)) in enumerate(CASES.items(), start=1):
         made = [(f"{name}/{n}", kind, START + seconds(after), more) for n, (kind, after, more) in enumerate(events)]
         rows += [interaction(key, kind, at, user=user, **more) for key, kind, at, more in made]
         rows.append(interaction(f"{name}/other", "impression", START, user=user, video=11))
-    found = as_rows(label(frame(spark, rows), CONFIG))
+    found = as_rows(label(arrow(INTERACTIONS, rows), CONFIG))
     by_case = defaultdict(dict)
     for key, row in found.items():
         by_case[key.split("/")[0]][key.split("/")[1]] = row
@@ -221,10 +208,11 @@ def random_events(seed, count, users=6, videos=5, span=4 * 3600):
     return rows
 
 
-def test_labels_agree_with_a_twin_on_random_events(spark):
+def test_labels_agree_with_a_twin_on_random_events():
     events = random_events(5, 700)
     expected = twin(events)
-    found = as_rows(label(frame(spark, events).repartition(3), CONFIG))
+    random.Random(1).shuffle(events)
+    found = as_rows(label(arrow(INTERACTIONS, events), CONFIG))
     assert found.keys() == expected.keys()
     assert {key: row for key, row in found.items() if row != expected[key]} == {}
     assert list(next(iter(found.values()))) == LABELLED
@@ -232,43 +220,45 @@ def test_labels_agree_with_a_twin_on_random_events(spark):
     assert len(kinds) == 6  # an organic example is never missed
 
 
-class TestSampling:
-    @pytest.fixture(scope="class")
-    def kept(self, spark):
-        """20,000 negatives, 50 positives and 50 dislikes, sampled."""
-        n = f.col("id")
-        rows = spark.range(20_100).select(
-            f.concat(f.lit("e"), n).alias("event_id"),
-            f.when(n < 50, 1).otherwise(0).alias("label"),
-            ((n >= 50) & (n < 100)).alias("disliked"),
-            *[f.lit(None).alias(name) for name in LABELLED if name not in ("event_id", "label", "disliked")],
-        )
-        return {parts: self.collect(rows.repartition(parts)) for parts in (1, 5)}
+def labelled_rows(ids):
+    """Labelled negatives: the first 50 become positives, the next 50 dislikes."""
+    blank = {field.name: False if field.type == "bool" else None for field in EXAMPLES.fields}
+    rows = [{**blank, "event_id": key, "label": int(n < 50), "disliked": 50 <= n < 100} for n, key in enumerate(ids)]
+    return pa.Table.from_pylist(rows, pa.schema([EXAMPLES.field(name).arrow.with_nullable(True) for name in LABELLED]))
 
-    @staticmethod
-    def collect(rows):
-        kept = sample(rows, CONFIG).select("event_id", "label", "disliked", "sample_rate", "weight").collect()
-        return {row.event_id: row.asDict() for row in kept}
+
+class TestSampling:
+    IDS = tuple(f"e{n}" for n in range(20_100))
+
+    @pytest.fixture(scope="class")
+    def kept(self):
+        """20,000 negatives, 50 positives and 50 dislikes, sampled."""
+        return as_rows(sample(labelled_rows(self.IDS), CONFIG))
 
     def test_positives_and_dislikes_are_all_kept(self, kept):
-        always = {key: row for key, row in kept[1].items() if row["label"] == 1 or row["disliked"]}
+        always = {key: row for key, row in kept.items() if row["label"] == 1 or row["disliked"]}
         assert always.keys() == {f"e{n}" for n in range(100)}
         assert {(row["sample_rate"], row["weight"]) for row in always.values()} == {(1.0, 1.0)}
 
     def test_others_are_kept_at_the_rate_with_its_inverse_as_weight(self, kept):
-        others = [row for row in kept[1].values() if row["label"] == 0 and not row["disliked"]]
+        others = [row for row in kept.values() if row["label"] == 0 and not row["disliked"]]
         # Four standard deviations of a binomial of 20,000 draws at 0.2.
         assert abs(len(others) - 4000) < 4 * (20_000 * 0.2 * 0.8) ** 0.5
         assert {(row["sample_rate"], row["weight"]) for row in others} == {(0.2, 5.0)}
 
-    def test_who_is_kept_does_not_depend_on_partitions_but_on_the_salt(self, spark, kept):
-        assert kept[1] == kept[5]
-        rows = spark.createDataFrame([(key,) for key in kept[1]], "event_id string").select(
-            "event_id", f.lit(0).alias("label"), f.lit(False).alias("disliked"),
-            *[f.lit(None).alias(name) for name in LABELLED if name not in ("event_id", "label", "disliked")],
-        )  # fmt: skip
-        other = {row.event_id for row in sample(rows, CONFIG.model_copy(update={"sample_salt": "t"})).collect()}
-        assert 0 < len(other) < len(kept[1]) / 2
+    def test_who_is_kept_does_not_depend_on_the_company_but_on_the_salt(self, kept):
+        some = as_rows(sample(labelled_rows(self.IDS[:100] + self.IDS[:99:-7]), CONFIG))
+        assert set(some) == set(kept) & {*self.IDS[:100], *self.IDS[:99:-7]}
+        other = set(as_rows(sample(labelled_rows(self.IDS), CONFIG.model_copy(update={"sample_salt": "t"}))))
+        assert len(set(kept) & other) - 100 == pytest.approx(20_000 * 0.2 * 0.2, rel=0.2)
+
+
+def test_sampling_before_labelling_keeps_what_sampling_after_it_keeps():
+    events = arrow(INTERACTIONS, random_events(9, 3000, users=60, videos=40))
+    expected = as_rows(sample(label(events, CONFIG), CONFIG))
+    found = sampled_examples(events, CONFIG).to_pylist()
+    assert {row["event_id"]: row for row in found} == expected
+    assert found == sorted(found, key=lambda row: (row["occurred_at"], row["event_id"]))
 
 
 SETTINGS = {"examples": {"negative_sample_rate": 1.0}}
@@ -276,7 +266,7 @@ HOURS = window("10:00", "15:00")
 
 
 @pytest.fixture(scope="module")
-def written(spark, new_workspace):
+def written(new_workspace):
     """Random events of 10:00 to 14:00 and their examples, made in one run."""
     space = new_workspace(SETTINGS)
     write_interactions(space.lake, random_events(6, 300), HOURS)
@@ -318,7 +308,7 @@ def test_a_rerun_is_up_to_date_until_a_setting_or_an_hour_changes(written):
     assert [row["exposure"] for row in written.rows(EXAMPLES, HOURS) if row["event_id"] == "new"] == ["organic"]
 
 
-def test_an_impression_before_midnight_is_known_on_the_next_day(spark, new_workspace):
+def test_an_impression_before_midnight_is_known_on_the_next_day(new_workspace):
     space = new_workspace()
     late = [interaction("i", "impression", moment("23:55")), interaction("l", "like", moment("2026-01-08T00:03"))]
     hours = window("23:00", "2026-01-08T01:00")

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -246,9 +247,14 @@ class TestStaging:
         assert (dead.exists(), alive.exists(), elsewhere.exists()) == (False, True, True)
 
     def test_a_fresh_directory_is_empty(self, lake):
-        own = self.orphan(lake, os.getpid())
+        own = lake.staging(TABLE)
+        own.mkdir()
         assert lake.staging(TABLE) == own
         assert not own.exists()
+
+    def test_threads_have_directories_of_their_own(self, lake):
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(lake.staging, TABLE).result() != lake.staging(TABLE)
 
 
 KILL = """

@@ -1,9 +1,10 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models._hash import hashed_uniform
+from models.hashing import hashed_pairs, hashed_text, hashed_uniform
 
 ids = st.integers(-(2**63), 2**63 - 1)
 MASK = (1 << 64) - 1
@@ -66,3 +67,54 @@ def test_another_seed_gives_other_numbers(other):
     first, second = hashed_uniform(identifiers, 8, 1), hashed_uniform(identifiers, 8, other)
     assert not np.isin(first, second).any()  # not even shifted by a column
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
+
+
+def mixed(state):
+    state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    state = (state ^ state >> 27) * 0x94D049BB133111EB & MASK
+    return state ^ state >> 31
+
+
+def of_text(text, salt):
+    """The hash of one text in plain integers, byte by byte."""
+    state = 0xCBF29CE484222325
+    for byte in salt.encode():
+        state = (state ^ byte) * 0x100000001B3 & MASK
+    content = text.encode()
+    state = mixed(state ^ len(content))
+    for start in range(0, len(content), 8):
+        word = int.from_bytes(content[start : start + 8], "little")
+        state = mixed(state ^ word * 0x9E3779B97F4A7C15 & MASK)
+    return state
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=30), max_size=20), st.text(max_size=5), st.integers(0, 3))
+def test_hashes_of_texts_are_those_of_plain_integers(texts, salt, offset):
+    texts = [text.encode("utf-8", "replace").decode() for text in texts]
+    expected = [of_text(text, salt) for text in texts]
+    assert hashed_text(pa.array(texts, pa.string()), salt).tolist() == expected
+    assert hashed_text(pa.array(texts, pa.string()).slice(offset), salt).tolist() == expected[offset:]
+    halves = pa.chunked_array([texts[:offset], texts[offset:]], pa.string())
+    assert hashed_text(halves, salt).tolist() == expected
+
+
+def test_hashes_of_texts_are_even_and_the_salt_matters():
+    texts = pa.array([f"event-{n}" for n in range(20_000)])
+    one, other = hashed_text(texts, "a"), hashed_text(texts, "b")
+    assert len(set(one.tolist())) == len(texts)
+    share = (one >> np.uint64(60)).astype(int)
+    counts = np.bincount(share, minlength=16)
+    assert ((counts - 1250) ** 2 / 1250).sum() < 38  # chi-square with 15 degrees of freedom at 0.001
+    assert not (one == other).any()
+
+
+def test_hashes_of_pairs_are_those_of_plain_integers_and_know_the_order():
+    first, second = [1, 2, -1, 2**62], [2, 1, 5, -(2**62)]
+    expected = [
+        mixed(mixed((a & MASK) * 0x9E3779B97F4A7C15 & MASK) + (b & MASK) * 0x9E3779B97F4A7C15 & MASK)
+        for a, b in zip(first, second, strict=True)
+    ]
+    found = hashed_pairs(np.array(first), np.array(second)).tolist()
+    assert found == expected
+    assert found[0] != found[1]
