@@ -47,7 +47,7 @@ def connect(threads: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-# A blank text and a number that is none are missing. A text above '!' is not blank, as four bytes show of most.
+# A blank text and a number that is none are missing. A text above '!' is not blank: most need no second look.
 def _given(name: str) -> str:
     return f"CASE WHEN {name} < '!' AND trim({name}, ' ') = '' THEN NULL ELSE {name} END AS {name}"
 
