@@ -25,7 +25,7 @@ def cast(found: pa.Array, field: Field) -> tuple[pa.Array, pa.Array]:
 
     Args:
         found: (n,) as the file holds it.
-        field: what the contract expects.
+        field: what the contract expects; of any type but ``list<int64>``, which no raw table has.
 
     Returns:
         The source, null where the value is missing (null, blank text, NaN in a number), and the values, null where missing

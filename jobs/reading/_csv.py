@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ _SPACED_QUOTE = re.compile(rb'(?:^|,) ++"', re.MULTILINE)
 class Csv:
     """How lines become columns: how many fields a line has, and where those of the contract stand."""
 
+    piece: ClassVar[int] = 8192
     width: int
     positions: dict[str, int]
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +49,7 @@ _UNUSUAL: Mapping[Type, tuple[pa.DataType, ...]] = {
 class JsonLines:
     """How lines become the columns of ``table``; ``schema`` is what Arrow shall expect of them."""
 
+    piece: ClassVar[int] = 1024
     table: Table
     schema: pa.Schema
 
@@ -127,7 +128,7 @@ def _places(data: NDArray[np.uint8], word: bytes) -> NDArray[np.int64]:
 
 def keys(line: str) -> set[str]:
     """The names in a line; none when it is not one object."""
-    return set(_object(line) or ())
+    return {as_text(name) for name in _object(line) or ()}
 
 
 def _object(text: str) -> dict[str, Any] | None:

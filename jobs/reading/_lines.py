@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import methodcaller
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from jobs.reading._text import BLANKS
 
-_CHUNK = 8 << 20
+_CHUNK = 16 << 20
 _LOOKED_AT = 1 << 20
 _MARK = b"\xef\xbb\xbf"
 _BLANK_BYTES = BLANKS.encode()
@@ -73,11 +72,11 @@ def read_lines(path: Path, max_lines: int) -> Iterator[Lines]:
     for data in _pieces(path):
         lines = _split(data)
         for first in range(0, len(lines), max_lines):
-            yield lines.take(slice(first, first + max_lines)).alone()
+            yield lines.take(slice(first, first + max_lines)).alone() if len(lines) > max_lines else lines
 
 
 def count_lines(path: Path, look: Callable[[int, str], None]) -> int:
-    """How many lines of a file are not blank, by Python's own line reading and not by ``read_lines``.
+    """How many lines of a file are not blank, by another way than ``read_lines``.
 
     Args:
         path: the file; it is read to its end, so that damage at any point is found.
@@ -87,16 +86,25 @@ def count_lines(path: Path, look: Callable[[int, str], None]) -> int:
         OSError, EOFError, zlib.error: as ``read_lines``.
     """
     count = 0
-    strip = methodcaller("strip", _BLANK_BYTES)
     with _opened(path) as stream:
         block = stream.readline().removeprefix(_MARK)
         while block:
-            filled = list(filter(strip, block.splitlines()))
-            if filled:
-                look(count, filled[0].decode("utf-8", errors="replace"))
-            count += len(filled)
+            found, first = _count(block)
+            if found:
+                look(count, first.decode("utf-8", errors="replace"))
+            count += found
             block = stream.read(_LOOKED_AT) + stream.readline()
     return count
+
+
+def _count(block: bytes) -> tuple[int, bytes]:
+    """How many lines are not blank, and the first of those."""
+    ends = np.frombuffer(block, np.uint8) == ord("\n")
+    begins = np.frombuffer(block, np.uint8, offset=1)[ends[:-1]]
+    if b"\r" not in block and block[0] > 0x20 and begins.min(initial=0xFF) > 0x20:
+        return len(begins) + 1, block[: block.find(b"\n")] if ends.any() else block
+    filled = [line for line in block.splitlines() if line.strip(_BLANK_BYTES)]
+    return len(filled), filled[0] if filled else b""
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -107,12 +115,12 @@ def _pieces(path: Path) -> Iterator[bytes]:
     """The file in pieces that end with a line."""
     rest: list[bytes] = []
     with _opened(path) as stream:
-        chunk = stream.read(_CHUNK).removeprefix(_MARK)
+        chunk = stream.read(len(_MARK)).removeprefix(_MARK) + stream.read(_CHUNK)
         while chunk:
             following = stream.read(_CHUNK)
             cut = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1 if following else len(chunk)
             if cut:
-                yield b"".join([*rest, chunk[:cut]])
+                yield b"".join([*rest, memoryview(chunk)[:cut]])
                 rest = []
             rest.append(chunk[cut:])
             chunk = following

@@ -31,7 +31,7 @@ _HELD_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Rows of one row group: which group, and the how manieth batch of it."""
+    """Rows of one row group: which group, and which of its batches."""
 
     group: int
     number: int
@@ -112,25 +112,26 @@ def _opened(path: Path) -> pq.ParquetFile:
 
 
 def _batches(path: Path, columns: list[str], max_rows: int, group: int | None = None) -> Iterator[_Batch]:
-    """Columns of a file, or of one of its row groups, by the row group."""
+    """Columns of a file, or of one of its row groups, by the row group; of two of one name the first."""
     with _opened(path) as file:
         for index in range(file.num_row_groups) if group is None else (group,):
             found = file.iter_batches(max_rows, row_groups=[index], columns=columns)
             for number, raw in enumerate(found):
-                yield _Batch(index, number, raw)
+                names = raw.schema.names
+                yield _Batch(index, number, raw.select([names.index(name) for name in dict.fromkeys(names)]))
 
 
 def _values(column: pa.Array) -> list[Any]:
     """A column as JSON can hold it; never raises."""
-    found = plain(column)
     try:
+        found = plain(column)
         if pa.types.is_timestamp(found.type) and found.type.tz:
             found = found.cast(pa.timestamp(found.type.unit, "UTC"))
         if pa.types.is_temporal(found.type):
             found = found.cast(pa.string())
         return [_value(value) for value in found.to_pylist()]
     except (ValueError, OverflowError, pa.ArrowException):
-        return [str(found.type) if valid else None for valid in found.is_valid().to_pylist()]
+        return [str(column.type) if valid else None for valid in column.is_valid().to_pylist()]
 
 
 def _value(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from jobs.reading._lines import Lines
 
-_FIRST = 1024  # smaller pieces cost Arrow more a line; in larger ones a bad line spoils more
-_PIECES = 8
+_PIECES = 4
 _SMALL = 32
 
 
@@ -27,6 +26,9 @@ class Part:
 
 class LineFormat(Protocol):
     """How lines of one file become rows. Both ways must give the same values."""
+
+    piece: ClassVar[int]
+    """Lines given to ``fast`` at first: in a smaller piece each costs more, in a larger one a bad line spoils more."""
 
     def odd(self, lines: Lines) -> NDArray[np.bool_]:
         """The lines, bool (n_lines,), that must not be given to ``fast``."""
@@ -47,7 +49,7 @@ def sift(lines: Lines, how: LineFormat) -> list[Part]:
     slow = [np.flatnonzero(odd)]
     fast: list[Part] = []
     even = np.flatnonzero(~odd)
-    todo = [even[start : start + _FIRST] for start in range(0, len(even), _FIRST)]
+    todo = [even[start : start + how.piece] for start in range(0, len(even), how.piece)]
     while todo:
         rows = todo.pop()
         found = how.fast(lines.take(rows))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.reading import RawReader, _parquet, partition_files, read_file
+from jobs.reading import RawReader, partition_files, read_file
 from schemas import RAW_INTERACTIONS, RAW_VIDEOS
 
 AT = dt.datetime(2026, 1, 7, 10, 0, 0, 123457, tzinfo=dt.UTC)
@@ -596,11 +596,3 @@ def test_a_negative_zero_is_zero(read):
 
 def test_no_files_are_no_rows(tmp_path):
     assert partition_files(tmp_path / "nothing") == []
-
-
-def test_parquet_larger_than_what_is_held_gives_the_same(read, monkeypatch):
-    table = pa.Table.from_pylist([{**SOUND, "occurred_at": AT, "user_id": n, "position": n - 3} for n in range(10)])
-    by_file, readers = read({"a.parquet": table})
-    monkeypatch.setattr(_parquet, "_HELD_BYTES", 0)
-    assert rows_of(readers["a.parquet"]) == by_file["a.parquet"]
-    assert flaws(by_file["a.parquet"])[:4] == [("out_of_range", f"position = {n}") for n in (-3, -2, -1)] + [None]
