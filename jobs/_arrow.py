@@ -24,8 +24,8 @@ def in_order_of_time(rows: pa.Table) -> pa.Table:
 
 
 def mask(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """A column of booleans without nulls as NumPy knows it."""
-    found: npt.NDArray[np.bool_] = column.to_numpy(zero_copy_only=False)
+    """A column of booleans as bool (n,); null counts as false."""
+    found: npt.NDArray[np.bool_] = column.fill_null(False).to_numpy(zero_copy_only=False)
     return found
 
 

@@ -23,6 +23,7 @@ KEPT, DUPLICATE, REFUSED = "kept", "duplicate", "rejected"
 _CARRIED = tuple(name for name in INTERACTIONS.columns if name != col.DURATION_SECONDS)
 _TIE = tuple(name for name in _CARRIED if name not in (col.EVENT_ID, col.OCCURRED_AT))
 _UNKNOWN = "_unknown"
+_DURATION = INTERACTIONS.field(col.DURATION_SECONDS).arrow
 
 Refusal = dict[str, str | None]
 """One row of REJECTED."""
@@ -82,8 +83,6 @@ def judge(hour: datetime, files: Sequence[RawFile], before: pa.Array, durations:
     stranger = rows[_UNKNOWN].to_numpy()
     refused = sieve.refused + [sieve.strangers[n] for n in stranger[~repeated & (stranger >= 0)]]
     kept = in_order_of_time(rows.filter(pa.array(~repeated & (stranger < 0))))
-    seconds, known = durations.find(kept[col.VIDEO_ID])
-    kept = kept.drop_columns(_UNKNOWN).append_column(col.DURATION_SECONDS, pa.array(seconds, mask=~known))
     reasons = Counter(str(row[col.REASON]) for row in refused)
     fates = {KEPT: kept.num_rows, DUPLICATE: int(repeated.sum()), REFUSED: len(refused)}
     counts = {name: count for name, count in {**fates, **reasons}.items() if count}
@@ -132,6 +131,12 @@ def without(flaws: Flaws, rows: int) -> npt.NDArray[np.bool_]:
     return sound
 
 
+def refused_rows(source: str, file: str, batch: Rows, flaws: Flaws) -> list[Refusal]:
+    """Rows of REJECTED for the flawed rows of a batch."""
+    said = zip(flaws.reasons, flaws.details, batch.records(flaws.rows), strict=True)
+    return [refusal(source, file, reason, detail, record) for reason, detail, record in said]
+
+
 def refusal(source: str, file: str, reason: str, detail: str, record: str | None) -> Refusal:
     """One row of REJECTED."""
     return {col.SOURCE: source, col.FILE: file, col.REASON: reason, col.DETAIL: detail, col.RECORD: record}
@@ -168,10 +173,8 @@ class _Sieve:
     def _take(self, batch: Rows, file: str) -> None:
         flaws, videos = self._flaws(batch), batch.table[col.VIDEO_ID]
         good = without(flaws, batch.table.num_rows)
-        records = batch.records(flaws.rows)
-        for reason, detail, record in zip(flaws.reasons, flaws.details, records, strict=True):
-            self.refused.append(refusal(RAW_INTERACTIONS.name, file, reason, detail, record))
-        known = self.durations.find(videos)[1] if self.durations else good
+        self.refused += refused_rows(RAW_INTERACTIONS.name, file, batch, flaws)
+        seconds, known = self.durations.find(videos) if self.durations else (np.full(len(good), np.nan), good)
         unknown = np.flatnonzero(good & ~known & mask(videos.is_valid()))
         stranger = np.full(batch.table.num_rows, -1, dtype=np.int64)
         stranger[unknown] = np.arange(len(unknown)) + len(self.strangers)
@@ -179,6 +182,7 @@ class _Sieve:
             detail = batch.shown(col.VIDEO_ID, row)
             self.strangers.append(refusal(RAW_INTERACTIONS.name, file, RejectReason.UNKNOWN_VIDEO.value, detail, record))
         rows = batch.table.select(_CARRIED).append_column(_UNKNOWN, pa.array(stranger))
+        rows = rows.append_column(_DURATION, pa.array(seconds, mask=~known))
         self.sound.append(rows if good.all() else rows.filter(pa.array(good)))
 
     def _flaws(self, batch: Rows) -> Flaws:
@@ -186,8 +190,8 @@ class _Sieve:
         table, flaws = batch.table, batch.flaws
         at, no_video = table[col.OCCURRED_AT], pc.is_null(table[col.VIDEO_ID])
         no_search = pc.fill_null(pc.not_equal(table[col.INTERACTION_TYPE], InteractionType.SEARCH.value), True)
-        too_long = pc.fill_null(pc.greater(table[col.WATCH_SECONDS], self.config.max_watch_seconds), False)
-        elsewhere = pc.fill_null(pc.or_(pc.less(at, self.hour), pc.greater_equal(at, self.hour + HOUR)), False)
+        too_long = pc.greater(table[col.WATCH_SECONDS], self.config.max_watch_seconds)
+        elsewhere = pc.or_(pc.less(at, self.hour), pc.greater_equal(at, self.hour + HOUR))
         rules: tuple[tuple[pa.ChunkedArray, RejectReason, Callable[[int], str]], ...] = (
             (pc.and_(no_video, no_search), RejectReason.MISSING_VALUE, lambda _: f"{col.VIDEO_ID} is null"),
             (too_long, RejectReason.OUT_OF_RANGE, lambda row: batch.shown(col.WATCH_SECONDS, row)),
@@ -204,4 +208,4 @@ class _Sieve:
 
 def _nothing() -> pa.Table:
     fields = [RAW_INTERACTIONS.field(name).arrow for name in _CARRIED]
-    return pa.schema([*fields, pa.field(_UNKNOWN, pa.int64())]).empty_table()
+    return pa.schema([*fields, pa.field(_UNKNOWN, pa.int64()), _DURATION]).empty_table()

@@ -11,7 +11,7 @@ from datetime import date, datetime
 import numpy as np
 import pyarrow as pa
 
-from jobs._judge import Durations, Refusal, refusal, refusals, without
+from jobs._judge import Durations, Refusal, refusals, refused_rows, without
 from jobs._recipe import Recipe, Status, code_version
 from jobs._stage import Context
 from jobs._tables import Partition
@@ -127,8 +127,7 @@ def _dates(raw: Table, files: Sequence[RawFile]) -> Iterator[tuple[str, pa.Table
             name = "/".join(file.path.parts[-3:])
             for batch in RawReader(file, raw).batches():
                 flaws = batch.flaws
-                said = zip(flaws.reasons, flaws.details, batch.records(flaws.rows), strict=True)
-                refused += [refusal(raw.name, name, reason, detail, record) for reason, detail, record in said]
+                refused += refused_rows(raw.name, name, batch, flaws)
                 sound.append(batch.table.filter(pa.array(without(flaws, batch.table.num_rows))))
         yield dt, _distinct(pa.concat_tables(sound), raw.key[0]), refused
 

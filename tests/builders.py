@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -137,6 +138,11 @@ class Workspace:
         overlay.write_text(yaml.safe_dump(given), encoding="utf-8")
         self.home, self.raw, self.lake = home, home / "raw", Lake(home / "lake")
         self.variables = {"REELFLOW_HOME": str(home), "REELFLOW_CONF": str(overlay)}
+
+    def copy_to(self, home: Path, settings: Mapping[str, Mapping[str, Any]] | None = None) -> Workspace:
+        """A copy with settings of its own, free to be changed."""
+        shutil.copytree(self.home, home)
+        return Workspace(home, settings)
 
     @contextlib.contextmanager
     def environment(self) -> Iterator[None]:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs._arrow import mask
 from jobs.reading._json import float_text
-from jobs.reading._text import MAX_SECONDS, MIN_SECONDS, cast_text, convert, mask_of, without
+from jobs.reading._text import MAX_SECONDS, MIN_SECONDS, cast_text, convert, without
 from schemas import Field, Type
 
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -37,7 +38,7 @@ def cast(found: pa.Array, field: Field) -> tuple[pa.Array, pa.Array]:
     elif pa.types.is_null(source.type):
         values = pa.nulls(len(source), target)
     else:
-        source = without(source, mask_of(pc.is_nan(source))) if pa.types.is_floating(source.type) else source
+        source = without(source, mask(pc.is_nan(source))) if pa.types.is_floating(source.type) else source
         found = _CASTS[field.type](source, target)
         values = pa.nulls(len(source), target) if found is None else found
     if pa.types.is_floating(values.type):
@@ -108,7 +109,7 @@ def _to_bool(found: pa.Array, target: pa.DataType) -> pa.Array | None:
         return found
     if not _is_number(found.type):
         return None
-    zero, one = (mask_of(pc.equal(pc.cast(found, pa.float64(), safe=False), value)) for value in (0.0, 1.0))
+    zero, one = (mask(pc.equal(pc.cast(found, pa.float64(), safe=False), value)) for value in (0.0, 1.0))
     return pa.array(one, target, mask=~(zero | one))
 
 
@@ -146,7 +147,7 @@ def _to_time(found: pa.Array, target: pa.DataType) -> pa.Array | None:
     bounds = pc.min_max(numbers).as_py()
     low, high = MIN_SECONDS * scale, (MAX_SECONDS + 1) * scale
     if bounds["min"] is not None and not low <= bounds["min"] <= bounds["max"] < high:
-        numbers = without(numbers, mask_of(pc.or_(pc.less(numbers, low), pc.greater_equal(numbers, high))))
+        numbers = without(numbers, mask(pc.or_(pc.less(numbers, low), pc.greater_equal(numbers, high))))
     if scale > 10**6:
         nanos = numbers.fill_null(0).to_numpy()
         numbers = pa.array(np.floor_divide(nanos, scale // 10**6), mask=numbers.is_null().to_numpy(zero_copy_only=False))

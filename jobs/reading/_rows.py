@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jobs._arrow import mask
 from jobs.reading._cast import cast
 from jobs.reading._flaws import Flaws, shown
 from jobs.reading._sift import Part
-from jobs.reading._text import mask_of
 from schemas import Field, RejectReason, Table
 
 _LONG_RUN = 32  # rows; to copy shorter runs one by one takes longer than to gather the rows
@@ -87,10 +87,10 @@ def _cast_part(part: Part, field: Field, n_rows: int, flaws: Flaws) -> tuple[pa.
     raw = raw if isinstance(raw, pa.Array) else pa.concat_arrays(raw.chunks)
     source, values = cast(raw, field)
     if not field.nullable and source.null_count:
-        missing = _spread(mask_of(source.is_null()), part, n_rows)
+        missing = _spread(mask(source.is_null()), part, n_rows)
         flaws = flaws.add(missing, RejectReason.MISSING_VALUE, lambda _: f"{name} is null")
     if values.null_count > source.null_count:
-        wrong = mask_of(values.is_null()) & mask_of(source.is_valid())
+        wrong = mask(values.is_null()) & mask(source.is_valid())
         at = dict(zip(part.rows[wrong].tolist(), np.flatnonzero(wrong).tolist(), strict=True))
         expected = f"; expected {field.type}"
         flaws = flaws.add(
@@ -139,7 +139,7 @@ def _check_values(field: Field, values: pa.Array, flaws: Flaws) -> Flaws:
     if field.allowed is not None:
         known = pc.is_in(values, pa.array(field.allowed))
         if not pc.all(known).as_py():
-            unknown = ~mask_of(known) & mask_of(values.is_valid())
+            unknown = ~mask(known) & mask(values.is_valid())
             flaws = flaws.add(unknown, RejectReason.UNKNOWN_INTERACTION_TYPE, detail)
     inexact = field.type in ("float32", "float64")
     if field.minimum is None and field.maximum is None and not inexact:
@@ -150,7 +150,7 @@ def _check_values(field: Field, values: pa.Array, flaws: Flaws) -> Flaws:
     infinite = inexact and found["min"] is not None and (np.isinf(found["min"]) or np.isinf(found["max"]))
     if found["min"] is None or (low <= found["min"] and found["max"] <= high and not infinite):
         return flaws
-    outside = mask_of(pc.or_(pc.less(values, low), pc.greater(values, high)))
+    outside = mask(pc.or_(pc.less(values, low), pc.greater(values, high)))
     if infinite:
-        outside |= mask_of(pc.is_inf(values))
+        outside |= mask(pc.is_inf(values))
     return flaws.add(outside, RejectReason.OUT_OF_RANGE, detail)

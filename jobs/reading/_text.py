@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from jobs._arrow import mask
 from jobs.reading._json import as_text, parse
 from schemas import Field
 
@@ -68,19 +69,13 @@ def cast_text(found: pa.Array, field: Field) -> tuple[pa.Array, pa.Array]:
     whole, single = _CASTS[field.type](target)
     values = convert(source, target, whole, single)
     if field.type in _NUMBERS and values.null_count > source.null_count:
-        source = without(source, mask_of(pc.equal(pc.ascii_lower(source), "nan")))
+        source = without(source, mask(pc.equal(pc.ascii_lower(source), "nan")))
     return source, values
 
 
 def without(values: pa.Array, mask: NDArray[np.bool_]) -> pa.Array:
     """The column with null where ``mask``, bool (n,), is true."""
     return pc.if_else(pa.array(mask), pa.scalar(None, values.type), values) if mask.any() else values
-
-
-def mask_of(flags: pa.Array) -> NDArray[np.bool_]:
-    """A column of flags as bool (n,); null counts as false."""
-    mask: NDArray[np.bool_] = flags.fill_null(False).to_numpy(zero_copy_only=False)
-    return mask
 
 
 def trimmed(values: pa.Array) -> pa.Array:

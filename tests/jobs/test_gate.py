@@ -1,5 +1,4 @@
 import json
-import shutil
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -30,8 +29,7 @@ def judged(tmp_path_factory):
 @pytest.fixture
 def space(judged, tmp_path):
     """A copy of it, its logged bundles included, free to be changed."""
-    shutil.copytree(judged.home, tmp_path / "home")
-    return Workspace(tmp_path / "home", SETTINGS)
+    return judged.copy_to(tmp_path / "home", SETTINGS)
 
 
 def context_of(space, end=SECOND):

@@ -10,7 +10,7 @@ from jobs._recipe import CURRENT, MISSING, Recipe, State
 from jobs._tables import Partition
 from jobs._window import iso
 from schemas import EXAMPLES, INTERACTIONS, RECOMMENDATIONS
-from tests.builders import Workspace, event, moment, stage_context, video, write_lines, write_raw
+from tests.builders import event, moment, stage_context, video, write_lines, write_raw
 from tests.e2e import FIRST, SECOND, SETTINGS, planted, train
 
 ARGUMENTS = ("--start", "2026-01-07", "--end", "2026-01-07T13:00:00Z")
@@ -88,7 +88,7 @@ class TestLake:
         assert hours("interactions", 10, 11, 12) | hours("examples", 10, 11, 12) <= set(found)
 
     def test_a_late_file_makes_its_hour_stale_and_what_reads_it(self, log, tmp_path):
-        space = copy(log, tmp_path)
+        space = log.copy_to(tmp_path / "copy")
         write_lines(space.raw / "interactions/dt=2026-01-07/hr=10/late.jsonl", [event("late", "click", "10:30:00")])
         found, _ = planned(space, *ARGUMENTS)
         stale = {key: why for key, (state, why) in found.items() if state == "stale"}
@@ -107,7 +107,7 @@ class TestLake:
         assert set(states(space, *ARGUMENTS).values()) == {"up to date"}
 
     def test_a_changed_rule_and_a_lost_file_are_told_apart(self, log, tmp_path):
-        space = copy(log, tmp_path, {"examples": {"label_window_minutes": 5}})
+        space = log.copy_to(tmp_path / "copy", {"examples": {"label_window_minutes": 5}})
         ((lost),) = space.lake.files(INTERACTIONS, [Partition.hour(moment("10:00"))])
         lost.unlink()
         found, _ = planned(space, *ARGUMENTS)
@@ -134,15 +134,10 @@ class TestLake:
         assert error.startswith("reelflow | plan | error: raw logs ")
 
     def test_with_work_in_the_lake_the_models_are_not_looked_at(self, log, tmp_path):
-        space = copy(log, tmp_path, {"window": {"lookback_days": 1}})
+        space = log.copy_to(tmp_path / "copy", {"window": {"lookback_days": 1}})
         found, waiting = planned(space, "--as-of", "2026-01-08T00:00:00Z", stages=plan.LAKE_STAGES + plan.MODEL_STAGES)
         assert found["interactions", "dt=2026-01-07/hr=13"] == ("missing", "never made")
         assert waiting == dict.fromkeys(plan.MODEL_STAGES, "ingest")
-
-
-def copy(space, tmp_path, settings=None):
-    shutil.copytree(space.home, tmp_path / "copy")
-    return Workspace(tmp_path / "copy", settings)
 
 
 @pytest.fixture(scope="module")
@@ -170,14 +165,14 @@ class TestModels:
         assert why.startswith("superseded: what is live, as of 2026-01-08T00:00:00Z, is newer")
 
     def test_a_new_setting_of_a_model_stops_the_plan_at_its_stage(self, published, tmp_path):
-        space = copy(published, tmp_path, {**SETTINGS, "wals": {**SETTINGS["wals"], "factors": 5}})
+        space = published.copy_to(tmp_path / "copy", {**SETTINGS, "wals": {**SETTINGS["wals"], "factors": 5}})
         found, waiting = planned(space, "--as-of", iso(SECOND), stages=plan.MODEL_STAGES)
         assert list(found) == [("bundle wals", "dt=2026-01-07")]
         assert found["bundle wals", "dt=2026-01-07"][0] == "stale"
         assert waiting == dict.fromkeys(plan.MODEL_STAGES[1:], "train_wals")
 
     def test_a_damaged_bundle_and_an_empty_store_are_work(self, published, tmp_path):
-        space = copy(published, tmp_path, SETTINGS)
+        space = published.copy_to(tmp_path / "copy", SETTINGS)
         shutil.rmtree(space.home / "store")
         assert planned(space, "--as-of", iso(SECOND), stages=("publish",))[0] == {
             ("live version", "dt=2026-01-07"): (MISSING.state, MISSING.why)
@@ -188,7 +183,7 @@ class TestModels:
         assert "it is damaged" in why
 
     def test_after_a_refusal_nothing_more_is_to_do(self, published, tmp_path):
-        space = copy(published, tmp_path, SETTINGS)
+        space = published.copy_to(tmp_path / "copy", SETTINGS)
         verdict = space.home / "runs/20260108T000000Z/verdict.json"
         verdict.write_text(json.dumps(json.loads(verdict.read_text()) | {"passed": False}))
         found = states(space, "--as-of", iso(SECOND), stages=plan.MODEL_STAGES)

@@ -1,5 +1,3 @@
-import shutil
-
 import pytest
 
 from jobs import _bundles, gate, index, publish, recommend
@@ -22,8 +20,7 @@ def judged(tmp_path_factory):
 
 @pytest.fixture
 def space(judged, tmp_path):
-    shutil.copytree(judged.home, tmp_path / "home")
-    return Workspace(tmp_path / "home", SETTINGS)
+    return judged.copy_to(tmp_path / "home", SETTINGS)
 
 
 def digests(space, end):
