@@ -6,7 +6,7 @@ CODE := conf schemas models jobs serving dags scripts benchmarks tests
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench docs lock clean
+.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench fuzz docs lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,8 +44,13 @@ format: set-up-reelflow ## Put the code into the form that lint expects
 bench: set-up-reelflow ## Measure; prints a table and JSON
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-docs: set-up ## Write docs/DAGS.md from the DAGs
+fuzz: set-up-reelflow ## Damage 10,000 raw files, kill stages at every write (half an hour) [FILES=N SEED=N]
+	REELFLOW_FUZZ_FILES=$(or $(FILES),10000) REELFLOW_FUZZ_SEED=$(or $(SEED),0) REELFLOW_KILLS=all \
+		$(BIN)/python -m pytest -s tests/jobs/reading/test_fuzz.py tests/jobs/test_kills.py $(PYTEST_ARGS)
+
+docs: set-up ## Write docs/DAGS.md from the DAGs and docs/data.md from the schemas
 	@$(AIRFLOW_BIN)/python scripts/generate_dags_page.py
+	@$(BIN)/python scripts/generate_data_page.py
 
 lock: ## Resolve requirements/*.in anew and write the locks
 	$(PYTHON) scripts/lock.py reelflow

@@ -16,6 +16,8 @@ class Paths(Section):
     """The platform's logs, read only."""
     lake: Path
     """Tables between stages."""
+    cold: Path
+    """Where ``jobs.archive`` moves old partitions; may be another file system, and serves one lake."""
     bundles: Path
     """Model bundles."""
     store: Path

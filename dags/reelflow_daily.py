@@ -17,6 +17,10 @@ runs and says why, and the run counts as a success: refusing a bad model is what
 **When a stage fails.** Its last line in the log begins with `reelflow | <stage> | error:` and says what to do. Such an error
 (exit code 2) is not retried; anything else is tried twice more.
 
+**When the data are bad.** A stage that writes tables validates them with their suites; one that fails stops the run before
+anything downstream reads the table. `data_docs` builds the pages that show what was found, also after a failure:
+`runs/<as_of>/data_docs/index.html`. What to do is in `docs/operations.md`.
+
 **How to rerun.** Clear the task, or the run: every stage overwrites its own partitions with the same bytes, or says
 `up to date`. With the parameter `force` stages redo what is up to date. For any other end of the window trigger the
 DAG with the parameter `as_of`. Days are backfilled from the UI; a run can never publish over newer data.
@@ -57,6 +61,7 @@ with DAG(
 ) as dag:
     ingest = spark_stage(settings, "ingest", minutes=120)
     examples = spark_stage(settings, "examples", minutes=90)
+    text = python_stage(settings, "text", minutes=240)
     features = spark_stage(settings, "features", minutes=90)
     train_wals = python_stage(settings, "train_wals", minutes=120)
     train_towers = python_stage(settings, "train_towers", minutes=240)
@@ -65,6 +70,10 @@ with DAG(
     index = python_stage(settings, "index", minutes=60)
     recommend = spark_stage(settings, "recommend", minutes=120)
     publish = python_stage(settings, "publish", minutes=60)
+    data_docs = python_stage(settings, "data_docs", minutes=15, trigger_rule="all_done")
     summary = python_stage(settings, "summary", minutes=15, trigger_rule="none_failed")
 
     chain(ingest, examples, features, [train_wals, train_towers], gate, verdict, index, recommend, publish, summary)
+    chain(ingest, text, [train_wals, train_towers])
+    # The summary stays behind publish as well: a run whose last task succeeds counts as a success.
+    chain(publish, data_docs, summary)

@@ -15,7 +15,7 @@ import numpy as np
 from jobs._recipe import Recipe, State, Status, code_version
 from jobs._stage import Context
 from jobs._tables import Partition
-from jobs._window import HOUR, floor_hour, iso
+from jobs._window import HOUR, iso
 from jobs.reading import RawFile, partition_files
 from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, VIDEOS, RejectReason
 from schemas import columns as col
@@ -61,8 +61,7 @@ def plan(context: Context, parameters: Mapping[str, Any]) -> list[Hour]:
         raise ReelflowError(f"raw logs {raw}: found no dt=YYYY-MM-DD/hr=HH folder; set paths.raw to a folder with raw logs")
     first, last = _hour_of(folders[0]), _hour_of(folders[-1])
     present = {_hour_of(folder): folder for folder in folders}
-    # One hour more: the labels of the window's first hour depend on it, and must not depend on what ran before.
-    hours = [hour for hour in (floor_hour(context.window.start) - HOUR, *context.window.hours()) if hour >= first]
+    hours = [hour for hour in context.log_window.hours() if hour >= first]
     if not any(context.requested.start <= hour < context.as_of for hour in present):
         raise ReelflowError(
             f"raw logs {raw}: nothing in {iso(context.requested.start)} to {iso(context.as_of)}; they cover {iso(first)} to "

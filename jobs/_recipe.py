@@ -18,6 +18,8 @@ class State(StrEnum):
     CURRENT = "up to date"
     MISSING = "missing"
     STALE = "stale"
+    ARCHIVED = "archived"
+    """Up to date, its rows in the cold folder: a reader has to restore it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Status:
     @property
     def current(self) -> bool:
         """Whether there is nothing to do."""
-        return self.state is State.CURRENT
+        return self.state in (State.CURRENT, State.ARCHIVED)
 
 
 CURRENT = Status(State.CURRENT)

@@ -22,6 +22,7 @@ _SPARK_TYPES: dict[Type, t.DataType] = {
     "bool": t.BooleanType(),
     "timestamp": t.TimestampType(),
     "list<string>": t.ArrayType(t.StringType()),
+    "list<int32>": t.ArrayType(t.IntegerType()),
     "list<int64>": t.ArrayType(t.LongType()),
     "list<float32>": t.ArrayType(t.FloatType()),
 }

@@ -10,18 +10,21 @@ from datetime import date, datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from jobs._arrow import mask
 from jobs._judge import Durations, Refusal, refusals, refused_rows, without
 from jobs._recipe import Recipe, Status, code_version
 from jobs._stage import Context
 from jobs._tables import Partition
 from jobs._window import DAY, midnight, parse_time
 from jobs.reading import RawFile, RawReader, partition_files, snapshot_dates
-from schemas import RAW_USERS, RAW_VIDEOS, REJECTED_SNAPSHOTS, USERS, VIDEOS, Table
+from schemas import RAW_USERS, RAW_VIDEOS, REJECTED_SNAPSHOTS, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS, Table
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
-_SOURCES = ((RAW_VIDEOS, VIDEOS), (RAW_USERS, USERS))
+_SOURCES = ((RAW_VIDEOS, VIDEOS, VIDEO_VERSIONS), (RAW_USERS, USERS, USER_VERSIONS))
+_TABLES = (*(table for _, *tables in _SOURCES for table in tables), REJECTED_SNAPSHOTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def plan(context: Context) -> Plan:
         ReelflowError: there is no video snapshot at or before ``as_of``.
     """
     files: dict[str, tuple[RawFile, ...]] = {}
-    for raw, _ in _SOURCES:
+    for raw, *_ in _SOURCES:
         folder = context.paths.raw / raw.name
         dates = [dt for dt in snapshot_dates(folder) if parse_time(dt) <= context.as_of]
         if not dates and raw is RAW_VIDEOS:
@@ -64,23 +67,24 @@ def plan(context: Context) -> Plan:
     days = []
     for dt in context.run_days():
         cut = min(midnight(dt) + DAY, context.as_of)
-        seen = {raw.name: [digests[file.path] for file in files[raw.name] if _date(file) <= cut] for raw, _ in _SOURCES}
+        seen = {raw.name: [digests[file.path] for file in files[raw.name] if _date(file) <= cut] for raw, *_ in _SOURCES}
         inputs = {name: hashlib.sha256("\n".join(group).encode()).hexdigest() for name, group in seen.items()}
         recipe = Recipe(inputs, code, {})
-        status = context.lake.first_status((VIDEOS, USERS, REJECTED_SNAPSHOTS), Partition(dt), recipe)
+        status = context.lake.first_status(_TABLES, Partition(dt), recipe)
         days.append(Day(dt, cut, recipe, status))
     return Plan(tuple(days), tuple(day for day in days if context.force or not day.status.current), files)
 
 
 def run(context: Context, planned: Plan) -> int:
     """Write the stale days' tables; returns how many snapshot rows were refused."""
-    readers = [_Newest(raw, table, planned.files[raw.name]) for raw, table in _SOURCES]
+    readers = [_Newest(raw, table, versions, planned.files[raw.name]) for raw, table, versions in _SOURCES]
     refused = 0
     for day in planned.stale:
         today = Partition(day.dt)
         for newest in readers:
             newest.read_to(day.cut)
             context.lake.write(newest.table, today, newest.rows, day.recipe)
+            context.lake.write(newest.versions_table, today, newest.versions, day.recipe)
         bad = refusals(row for newest in readers for row in newest.refused)
         refused += context.lake.write(REJECTED_SNAPSHOTS, today, bad, day.recipe).rows
     return refused
@@ -100,23 +104,56 @@ class _Newest:
 
     raw: Table
     table: Table
+    versions_table: Table
     files: Sequence[RawFile]
     rows: pa.Table = field(init=False)
+    versions: pa.Table = field(init=False)
+    """A row for each time that what it holds of an id changed, ascending by id and time."""
     refused: list[Refusal] = field(default_factory=list)
     _left: list[RawFile] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rows, self._left = self.table.arrow.empty_table(), list(self.files)
+        self.versions = self.versions_table.arrow.empty_table()
 
     def read_to(self, cut: datetime) -> None:
         """Read the snapshots at or before a time that have not been read yet."""
         due = [file for file in self._left if _date(file) <= cut]
         self._left = [file for file in self._left if _date(file) > cut]
         for dt, rows, refused in _dates(self.raw, due):
+            self.versions = _with_changes(self.versions, rows, dt)
             dated = rows.append_column(col.SNAPSHOT_DATE, pa.repeat(pa.scalar(dt), rows.num_rows))
             both = pa.concat_tables([self.rows, dated.select(self.table.columns).cast(self.table.arrow)])
             self.rows = _one_each(both, self.table.key[0])
             self.refused += refused
+
+
+def _with_changes(versions: pa.Table, rows: pa.Table, dt: str) -> pa.Table:
+    """Versions with those rows of a later snapshot that say something new of their id."""
+    since = pa.repeat(pa.scalar(parse_time(dt), versions.schema.field(col.VALID_FROM).type), rows.num_rows)
+    new = rows.append_column(col.VALID_FROM, since).select(versions.column_names).cast(versions.schema)
+    both, key = pa.concat_tables([versions, new]), versions.column_names[0]
+    order = np.argsort(both[key].to_numpy(), kind="stable")  # an id's rows stay in order of time
+    both = both.take(pa.array(order))
+    ids, said = both[key].to_numpy(), _fingerprints(both.drop_columns([key, col.VALID_FROM]))
+    again = (
+        np.append(False, (ids[1:] == ids[:-1]) & mask(pc.equal(said[1:], said[:-1]))) if len(ids) else np.empty(0, dtype=bool)
+    )
+    return both.filter(pa.array(~again)).combine_chunks()
+
+
+def _fingerprints(rows: pa.Table) -> pa.Array:
+    """A text for each row; equal texts, equal rows."""
+    texts = []
+    for column in rows.itercolumns():
+        whole = column.combine_chunks()
+        if pa.types.is_list(whole.type):
+            # With its length each item is told from the next; a join with a null in it would be null.
+            items = whole.cast(pa.list_(pa.string())).values
+            items = pc.binary_join_element_wise(pc.utf8_length(items).cast(pa.string()), items, ":").fill_null("")
+            whole = pc.binary_join(pa.ListArray.from_arrays(whole.offsets, items, mask=whole.is_null()), "\x1f")
+        texts.append(whole.cast(pa.string()).fill_null("\x00"))
+    return pc.binary_join_element_wise(*texts, "\x1e")
 
 
 def _dates(raw: Table, files: Sequence[RawFile]) -> Iterator[tuple[str, pa.Table, list[Refusal]]]:

@@ -16,8 +16,9 @@ from typing import Any
 
 from conf import ConfigError, Section, load
 from conf.paths import Paths, paths
+from jobs import _expectations
 from jobs._tables import Lake
-from jobs._window import DAY, Window, compact, iso, last_day, midnight, parse_time
+from jobs._window import DAY, HOUR, Window, compact, floor_hour, iso, last_day, midnight, parse_time
 from schemas.errors import ReelflowError
 
 
@@ -26,6 +27,8 @@ class WindowConfig(Section):
 
     lookback_days: int
     """Days before ``as_of`` that training reads."""
+    history_days: int
+    """Days before an example that its features look back: of the log, so much more than the look-back is taken in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,17 @@ class Context:
         return self.window.end
 
     @property
+    def log_window(self) -> Window:
+        """What is taken in of the log, so that nothing in ``window`` depends on what ran before.
+
+        The labels of the first hour need the hour before it. Features need ``window.history_days`` before the day of the first
+        example, which may be the day before; an explicit window takes that as it is.
+        """
+        if self.window == self.requested:
+            return Window(floor_hour(self.window.start) - HOUR, self.window.end)
+        return Window(self.window.start - (load("window", WindowConfig).history_days + 1) * DAY, self.window.end)
+
+    @property
     def last_day(self) -> date:
         """The day whose daily partitions this run writes."""
         return last_day(self.as_of)
@@ -100,7 +114,9 @@ def main(stage: str, run: Callable[[Context], Report], doc: str | None, argv: Se
     try:
         run_context = context(stage, given)
         started = time.monotonic()
+        _expectations.check_reads(run_context)
         report = run(run_context)
+        _expectations.check_writes(run_context)
         _record(run_context, report, time.monotonic() - started)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | {stage} | error: {error}", file=sys.stderr, flush=True)

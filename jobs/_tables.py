@@ -4,7 +4,8 @@ A partition is a plain directory ``lake/<table>/dt=YYYY-MM-DD[/hr=HH]`` of Parqu
 written in ``lake/_staging``, checked against its schema, and then exchanged with the live directory in one system call
 (``renameat2`` with ``RENAME_EXCHANGE``), so a reader finds the old or the new one and a crash leaves one of them. File
 names carry their content's digest: a reader that listed the old partition fails loudly instead of mixing the two. See
-``docs/adr/0003-table-commits.md``.
+``docs/adr/0003-table-commits.md``. Of an archived partition only the manifest stays, beside an ``_archived.json`` that says
+where its files went (``docs/adr/0016-archive.md``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import socket
 import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs._parquet import check_file, normalise, read_columns
+from jobs._profile import profile
 from jobs._recipe import CURRENT, MISSING, Recipe, State, Status, canonical
 from jobs._swap import swap
 from jobs._window import Window, midnight
@@ -33,6 +35,7 @@ from schemas import Table
 from schemas.errors import ReelflowError
 
 MANIFEST = "_manifest.json"
+ARCHIVED = "_archived.json"
 _STAGING = "_staging"
 
 
@@ -51,6 +54,12 @@ class Partition:
     def hour(cls, moment: datetime) -> Partition:
         """The hourly partition that holds ``moment``."""
         return cls(moment.date(), moment.hour)
+
+    @classmethod
+    def parse(cls, path: Path) -> Partition:
+        """The partition that lies in this directory below its table."""
+        values = [part.partition("=")[2] for part in path.parts]
+        return cls(date.fromisoformat(values[0]), int(values[1]) if len(values) > 1 else None)
 
     @property
     def path(self) -> str:
@@ -97,6 +106,8 @@ class Manifest:
     code_version: str
     parameters: Mapping[str, Any]
     counts: Mapping[str, int] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    """What ``jobs._profile`` measured; empty in manifests from before there were profiles."""
 
 
 class Lake:
@@ -117,8 +128,19 @@ class Lake:
             return None
         return Manifest(**content)
 
+    def archived(self, table: Table, partition: Partition) -> Path | None:
+        """The cold folder that the partition's files were moved to; None while they lie in the lake."""
+        try:
+            content = json.loads((self.path(table, partition) / ARCHIVED).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return Path(content["cold"])
+
     def status(self, table: Table, partition: Partition, recipe: Recipe) -> Status:
-        """Whether the live partition was made by exactly this recipe and its files are all there, and if not, why."""
+        """Whether the live partition was made by exactly this recipe and its files are all there, and if not, why.
+
+        Of an archived one only the recipe counts: the cold folder may be slow or not mounted, and a restore finds a lost copy.
+        """
         found = self.manifest(table, partition)
         if found is None:
             return MISSING
@@ -126,20 +148,27 @@ class Lake:
             return Status(State.STALE, f"schema {found.schema_version} -> {table.version}")
         folder = self.path(table, partition)
         lost = [file["name"] for file in found.files if not (folder / file["name"]).exists()]
-        if lost:
+        cold = self.archived(table, partition)
+        if lost and cold is None:
             return Status(State.STALE, f"file {lost[0]} is not there")
-        return recipe.status(Recipe(found.inputs, found.code_version, found.parameters))
+        status = recipe.status(Recipe(found.inputs, found.code_version, found.parameters))
+        return Status(State.ARCHIVED, f"lies in {cold}") if cold is not None and status.current else status
 
     def first_status(self, tables: Iterable[Table], partition: Partition, recipe: Recipe) -> Status:
-        """The status of one partition of several tables: of the first that is not up to date."""
-        found = (self.status(table, partition, recipe) for table in tables)
-        return next((status for status in found if not status.current), CURRENT)
+        """The status of one partition of several tables: of the first that is not up to date, else of the first archived."""
+        found = [self.status(table, partition, recipe) for table in tables]
+        return next((status for status in found if not status.current), next((s for s in found if s != CURRENT), CURRENT))
 
     def partitions(self, table: Table, window: Window) -> list[Partition]:
-        """The live partitions that start within the window, in order."""
+        """The live partitions that start within the window, in order; archived ones count, so that digests stay as they are."""
         hourly = "hr" in table.partitioned_by
         wanted = [Partition.hour(h) for h in window.hours()] if hourly else [Partition(day) for day in window.days()]
         return [partition for partition in wanted if (self.path(table, partition) / MANIFEST).exists()]
+
+    def every(self, table: Table) -> list[Partition]:
+        """Every partition of a table, archived ones too, in order."""
+        manifests = (self.root / table.name).glob("/".join([*(f"{name}=*" for name in table.partitioned_by), MANIFEST]))
+        return sorted(Partition.parse(path.parent.relative_to(self.root / table.name)) for path in manifests)
 
     def digest(self, table: Table, partitions: Iterable[Partition]) -> str:
         """One digest of the content of several partitions; partitions that do not exist count as absent."""
@@ -147,9 +176,16 @@ class Lake:
         return hashlib.sha256(canonical(summary).encode()).hexdigest()
 
     def files(self, table: Table, partitions: Iterable[Partition]) -> list[Path]:
-        """The Parquet files of the given partitions."""
-        found = []
-        for partition in partitions:
+        """The Parquet files of the given partitions.
+
+        Raises:
+            TableError: a partition was never made, or is archived.
+        """
+        wanted = list(partitions)
+        if away := sorted(partition for partition in wanted if self.archived(table, partition) is not None):
+            raise TableError(self._away(table, away))
+        found: list[Path] = []
+        for partition in wanted:
             manifest = self.manifest(table, partition)
             if manifest is None:
                 raise TableError(f"table {table.name}: no partition {partition.path}; run the stage that writes it first")
@@ -162,6 +198,16 @@ class Lake:
         schema = pa.schema([table.field(name).arrow for name in names])
         parts = [read_columns(file, names).cast(schema) for file in self.files(table, partitions)]
         return pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
+
+    def _away(self, table: Table, away: Sequence[Partition]) -> str:
+        """Where the archived partitions lie, and the command that brings them back."""
+        first, end = away[0], away[-1].dt + timedelta(days=1)
+        others = f", with {len(away) - 1:,} more up to {away[-1].path}" if len(away) > 1 else ""
+        return (
+            f"table {table.name}: partition {first.path} is archived, it lies in "
+            f"{(self.archived(table, first) or Path()) / table.name / first.path}{others}; bring it back by: "
+            f"python -m jobs.archive --restore --table {table.name} --start {first.dt} --end {end}"
+        )
 
     def staging(self, table: Table) -> Path:
         """A fresh directory of this thread for files that are not live yet; what this host's dead processes left is removed."""
@@ -184,6 +230,7 @@ class Lake:
         counts: Mapping[str, int] | None = None,
         *,
         by_spark: bool = True,
+        rows_in_memory: pa.Table | None = None,
     ) -> Manifest:
         """Check the Parquet files in ``staged``, give them their final names, and make them the live partition.
 
@@ -194,6 +241,7 @@ class Lake:
             recipe: what they were made from.
             counts: further counts for the manifest, such as rows read and rejected.
             by_spark: whether Spark wrote the files, whose bytes then depend on more than their rows and are written again.
+            rows_in_memory: what the files hold, so that they need not be read for their profile.
 
         Raises:
             TableError: the files do not fit the schema; every difference is named and nothing becomes live.
@@ -227,6 +275,7 @@ class Lake:
             code_version=recipe.code_version,
             parameters=dict(recipe.parameters),
             counts=dict(counts or {}),
+            profile=profile(table, [staged / file["name"] for file in files], rows_in_memory),
         )
         text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
         (staged / MANIFEST).write_text(text + "\n", encoding="utf-8")
@@ -242,5 +291,6 @@ class Lake:
         differences = table.compare(rows.schema)
         if differences:
             raise TableError(f"table {table.name}, {partition.path}: {'; '.join(differences)}; the live partition is unchanged")
-        pq.write_table(rows.select(table.columns).cast(table.arrow), staged / "part.parquet", compression="zstd")
-        return self.commit(table, partition, staged, recipe, counts, by_spark=False)
+        rows = rows.select(table.columns).cast(table.arrow)
+        pq.write_table(rows, staged / "part.parquet", compression="zstd")
+        return self.commit(table, partition, staged, recipe, counts, by_spark=False, rows_in_memory=rows)

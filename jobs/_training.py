@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -13,14 +14,30 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles
+from jobs import _bundles, _counts
+from jobs._arrow import in_order_of_time
+from jobs._example_features import FeaturesConfig, histories_at, look_back, trends_at
 from jobs._recipe import Recipe, State, Status
 from jobs._stage import Context
-from jobs._tables import Partition, Unit
+from jobs._tables import Lake, Partition, Unit
 from jobs._tracking import Tracker
 from jobs._window import iso
+from models.features import with_text
 from models.popularity import counters_as_of
-from schemas import EXAMPLES, USER_FEATURES, VIDEO_COUNTERS, VIDEO_COUNTS, VIDEO_FEATURES
+from models.rows import rows_as_of
+from schemas import (
+    EXAMPLE_FEATURES,
+    EXAMPLES,
+    QUERY_TEXT,
+    USER_FEATURES,
+    USER_VERSIONS,
+    VIDEO_COUNTERS,
+    VIDEO_COUNTS,
+    VIDEO_FEATURES,
+    VIDEO_TEXT,
+    VIDEO_VERSIONS,
+    Table,
+)
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
@@ -47,11 +64,8 @@ class RandomNegativesConfig(Section):
     """Of the draw."""
 
 
-class HalfLife(Section):
-    """Section ``features``, as far as training needs it."""
-
-    popularity_half_life_days: float
-    """After this many days a relevant action counts half."""
+_LATEST = (USER_FEATURES, VIDEO_FEATURES, USER_VERSIONS, VIDEO_VERSIONS, VIDEO_TEXT, QUERY_TEXT)
+"""Tables of which a run reads its last day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +73,17 @@ class TrainingSet:
     """The look-back of one ``as_of``. An example that straddles a cut in time belongs to neither side."""
 
     examples: pa.Table
-    """EXAMPLES in order of time, with the counters of each one's video as of the midnight before it."""
+    """EXAMPLES in order of time, with EXAMPLE_FEATURES if asked for, and each one's video's counters as of its midnight."""
     users: pa.Table
     """USER_FEATURES."""
     videos: pa.Table
-    """VIDEO_FEATURES."""
+    """VIDEO_FEATURES with VIDEO_TEXT."""
+    user_versions: pa.Table
+    """USER_VERSIONS."""
+    video_versions: pa.Table
+    """VIDEO_VERSIONS with VIDEO_TEXT."""
+    queries: pa.Table
+    """QUERY_TEXT."""
     counts: pa.Table
     """VIDEO_COUNTS of every day, with its ``dt``."""
     train: Mask
@@ -81,35 +101,37 @@ def inputs(context: Context) -> dict[str, str]:
         ReelflowError: a table has no partition for this window.
     """
     lake, today = context.lake, [Partition(context.last_day)]
-    for table in (USER_FEATURES, VIDEO_FEATURES):
+    for table in _LATEST:
         if lake.manifest(table, today[0]) is None:
             raise ReelflowError(
-                f"table {table.name}: no partition {today[0].path}; run features --as-of {iso(context.as_of)} first"
+                f"table {table.name}: no partition {today[0].path}; run ingest, text and features --as-of "
+                f"{iso(context.as_of)} first"
             )
-    return {
-        EXAMPLES.name: lake.digest(EXAMPLES, lake.partitions(EXAMPLES, context.window)),
-        VIDEO_COUNTS.name: lake.digest(VIDEO_COUNTS, lake.partitions(VIDEO_COUNTS, context.window)),
-        USER_FEATURES.name: lake.digest(USER_FEATURES, today),
-        VIDEO_FEATURES.name: lake.digest(VIDEO_FEATURES, today),
+    windowed = (EXAMPLES, EXAMPLE_FEATURES, VIDEO_COUNTS)
+    return {table.name: lake.digest(table, lake.partitions(table, context.window)) for table in windowed} | {
+        table.name: lake.digest(table, today) for table in _LATEST
     }
 
 
-def read(context: Context) -> TrainingSet:
-    """Read the look-back's examples with features, and split them by time.
+def read(context: Context, *, features: bool = True) -> TrainingSet:
+    """Read the look-back's examples, and split them by time.
+
+    Args:
+        context: of the run.
+        features: whether the examples' own features are needed, which are most of their size.
 
     Raises:
         ReelflowError: there is no positive example to learn from.
     """
     lake, split = context.lake, load("split", SplitConfig)
-    half_life_days = load("features", HalfLife).popularity_half_life_days
-    examples = lake.read(EXAMPLES, lake.partitions(EXAMPLES, context.window))
-    examples = examples.sort_by([(col.OCCURRED_AT, "ascending"), (col.EVENT_ID, "ascending")])
+    half_life_days = load("features", FeaturesConfig).popularity_half_life_days
+    examples = in_order_of_time(_examples(lake, lake.partitions(EXAMPLES, context.window), features=features))
     if not pc.any(pc.equal(examples[col.LABEL], 1)).as_py():
         raise ReelflowError(
             f"examples: {examples.num_rows:,} in {iso(context.window.start)} to {iso(context.as_of)}, none of them relevant; "
             "expected watched or liked videos to learn from; widen window.lookback_days or check the raw logs"
         )
-    counts = _counts(context)
+    counts = _counts.read(context)
     days = pc.cast(examples[col.OCCURRED_AT], pa.date32())
     found = counters_as_of(counts, examples[col.VIDEO_ID].to_numpy(), days, half_life_days)
     for field in VIDEO_COUNTERS:
@@ -119,10 +141,17 @@ def read(context: Context) -> TrainingSet:
     last_train, last_validation = np.quantile(
         occurred, [1 - split.validation_fraction - split.test_fraction, 1 - split.test_fraction], method="lower"
     )
+    latest: dict[Table, pa.Table] = {table: lake.read(table, [Partition(context.last_day)]) for table in _LATEST}
+    versions, text = latest[VIDEO_VERSIONS], latest[VIDEO_TEXT]
+    for name in (col.TITLE_VECTOR, col.TAGS_VECTOR):  # a row of text for each version, in the same order
+        versions = versions.append_column(name, text[name])
     return TrainingSet(
         examples=examples,
-        users=lake.read(USER_FEATURES, [Partition(context.last_day)]),
-        videos=lake.read(VIDEO_FEATURES, [Partition(context.last_day)]),
+        users=latest[USER_FEATURES],
+        videos=with_text(latest[VIDEO_FEATURES], text),
+        user_versions=latest[USER_VERSIONS],
+        video_versions=versions,
+        queries=latest[QUERY_TEXT],
         counts=counts,
         train=known <= last_train,
         validation=(occurred > last_train) & (known <= last_validation),
@@ -130,6 +159,27 @@ def read(context: Context) -> TrainingSet:
         validation_start=datetime.fromtimestamp(int(last_train) / 1e6, UTC),
         test_start=datetime.fromtimestamp(int(last_validation) / 1e6, UTC),
         half_life_days=half_life_days,
+    )
+
+
+def world_at(context: Context, data: TrainingSet, at: datetime) -> tuple[pa.Table, pa.Table]:
+    """USER_FEATURES and VIDEO_FEATURES with histories, attributes, facts and trends as they were at an earlier moment."""
+    users, videos = data.users, data.videos
+    micros = int(at.timestamp() * 1_000_000)
+
+    def as_of(rows: pa.Table, versions: pa.Table, key: str) -> pa.Table:
+        ids = rows[key].to_numpy()
+        found = rows_as_of(ids, np.full(len(ids), micros), versions, key)
+        then = versions.take(pa.array(found, mask=found < 0))
+        names = [name for name in versions.column_names if name in rows.column_names and name != key]
+        return _replace(rows, {name: then[name] for name in names})
+
+    user_ids, video_ids = users[col.USER_ID].to_numpy(), videos[col.VIDEO_ID].to_numpy()
+    histories = histories_at(context.lake, look_back(), user_ids, at)
+    trends = trends_at(context.lake, video_ids, np.full(len(video_ids), micros))
+    return (
+        _replace(as_of(users, data.user_versions, col.USER_ID), histories),
+        _replace(as_of(videos, data.video_versions, col.VIDEO_ID), {name: pa.array(found) for name, found in trends.items()}),
     )
 
 
@@ -141,7 +191,7 @@ def unit(context: Context, kind: str, recipe: Recipe) -> Unit:
     return Unit(f"bundle {kind}", Partition(context.last_day), status)
 
 
-def with_random_negatives(data: TrainingSet, config: RandomNegativesConfig) -> TrainingSet:
+def with_random_negatives(lake: Lake, data: TrainingSet, config: RandomNegativesConfig) -> TrainingSet:
     """Add unwatched videos as negatives where the log shows hardly any skipped impression (L3).
 
     A log of ratings or of explicit feedback holds only what users chose to watch: a ranker trained on it learns which
@@ -174,8 +224,9 @@ def with_random_negatives(data: TrainingSet, config: RandomNegativesConfig) -> T
         col.SAMPLE_RATE: pa.repeat(1.0, len(drawn)),
     }
     found = counters_as_of(data.counts, drawn, pc.cast(rows[col.OCCURRED_AT], pa.date32()), data.half_life_days)
-    for name, values in (replaced | {name: pa.array(column) for name, column in found.items()}).items():
-        rows = rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)
+    trends = trends_at(lake, drawn, rows[col.OCCURRED_AT].cast(pa.int64()).to_numpy())
+    columns = {name: pa.array(column) for name, column in (*found.items(), *trends.items())}
+    rows = _replace(rows, replaced | columns)
     return dataclasses.replace(
         data,
         examples=pa.concat_tables([data.examples, rows]),
@@ -185,10 +236,33 @@ def with_random_negatives(data: TrainingSet, config: RandomNegativesConfig) -> T
     )
 
 
-def _counts(context: Context) -> pa.Table:
-    partitions = [p for p in context.lake.partitions(VIDEO_COUNTS, context.window) if p.start >= context.window.start]
-    parts = [VIDEO_COUNTS.arrow.append(pa.field(col.DT, pa.date32())).empty_table()]
-    for partition in partitions:
-        rows = context.lake.read(VIDEO_COUNTS, [partition])
-        parts.append(rows.append_column(pa.field(col.DT, pa.date32()), pa.repeat(pa.scalar(partition.dt), rows.num_rows)))
-    return pa.concat_tables(parts)
+def _examples(lake: Lake, partitions: Sequence[Partition], *, features: bool) -> pa.Table:
+    """EXAMPLES, with EXAMPLE_FEATURES whose rows lie in the same order.
+
+    Raises:
+        ReelflowError: features that are missing, or those of other examples.
+    """
+    if not features:
+        return lake.read(EXAMPLES, partitions)
+    made = [partition for partition in partitions if lake.manifest(EXAMPLE_FEATURES, partition) is not None]
+    if missing := sorted({*partitions} - {*made}):
+        where = f"table {EXAMPLE_FEATURES.name}: no partition {missing[0].path}"
+        raise ReelflowError(f"{where}; run features for that window first")
+    examples, found = lake.read(EXAMPLES, partitions), lake.read(EXAMPLE_FEATURES, partitions)
+    if not examples[col.EVENT_ID].equals(found[col.EVENT_ID]):
+        raise ReelflowError(
+            f"table {EXAMPLE_FEATURES.name}: its rows are not those of {EXAMPLES.name}; expected the same events in the same "
+            "order; run features for that window again"
+        )
+    for field in EXAMPLE_FEATURES.arrow:
+        if field.name != col.EVENT_ID:
+            examples = examples.append_column(field, found[field.name])
+    return examples
+
+
+def _replace(rows: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:
+    """Rows with other values in some of their columns."""
+    for name, values in columns.items():
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(place), values)
+    return rows

@@ -71,6 +71,11 @@ def floor_hour(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
+def floor_day(moment: datetime) -> datetime:
+    """The midnight that began the day of ``moment``."""
+    return midnight(moment.date())
+
+
 def last_day(as_of: datetime) -> date:
     """The date of the last instant before ``as_of``: the day whose partition a run as of then writes."""
     return (as_of - timedelta(microseconds=1)).date()

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from models.ann import VectorIndex
@@ -27,6 +28,8 @@ class Model:
     towers: Path
     catalogue: Path
     index: Path
+    queries: tuple[Path, ...]
+    """The files of ``query_text``."""
     as_of: datetime
     config_json: str
 
@@ -35,19 +38,20 @@ def recommend_batches(model: Model, batches: Iterable[pa.RecordBatch]) -> Iterat
     """Recommend for each batch of users; runs in a Spark worker."""
     config = RecommendConfig.model_validate_json(model.config_json)
     for batch in batches:
-        ensemble, catalogue, index = _loaded(model)
+        ensemble, catalogue, index, queries = _loaded(model)
         for start in range(0, batch.num_rows, config.users_per_batch):
             users = pa.Table.from_batches([batch.slice(start, config.users_per_batch)])
-            encoded = ensemble.users(users, catalogue, model.as_of)
+            encoded = ensemble.users(users, queries, catalogue, model.as_of)
             yield from recommend_batch(config, catalogue, encoded, index).table(catalogue, encoded).to_batches()
 
 
 @cache
-def _loaded(model: Model) -> tuple[Ensemble, Catalogue, VectorIndex]:
+def _loaded(model: Model) -> tuple[Ensemble, Catalogue, VectorIndex, pa.Table]:
     """The models in this worker process, whose one core they use with one thread."""
     torch.set_num_threads(1)
     return (
         Ensemble.load(model.wals, model.towers),
         load_catalogue(model.catalogue),
         VectorIndex.read(model.index),
+        pa.concat_tables([pq.read_table(file, partitioning=None) for file in model.queries]),
     )

@@ -49,9 +49,9 @@ def run(context: Context) -> Report:
     found, status = _verdict.check(context, basis)
     if found is not None and status.current and not context.force:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
-    data = _training.read(context)
-    ranking = _choose_weights(config, ranking, bundles, data)
-    figures = _holdout_figures(config, ranking, bundles, data)
+    data = _training.read(context, features=False)
+    ranking = _choose_weights(context, config, ranking, bundles, data)
+    figures = _holdout_figures(context, config, ranking, bundles, data)
     compared, trouble = None, None
     if incumbents:
         new = Ensemble.load(*_bundles.folders(bundles))
@@ -101,26 +101,28 @@ def _basis(context: Context, bundles: Mapping[str, Bundle], incumbents: Mapping[
 
 
 def _choose_weights(
-    config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
+    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
 ) -> RecommendConfig:
     """Weigh popularity by the validation split, with models that have not trained on it."""
     models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.EARLY, towers=_bundles.HOLDOUT))
     known = data.examples.filter(pa.array(~data.test))
-    return evaluation.choose_popular_weights(ranking, models, _world(config, data, known, data.validation_start))
+    return evaluation.choose_popular_weights(ranking, models, _world(context, config, data, known, at=data.validation_start))
 
 
 def _holdout_figures(
-    config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
+    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
 ) -> dict[str, float]:
     models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
-    return evaluation.evaluate(ranking, models, _world(config, data, data.examples, data.test_start))
+    return evaluation.evaluate(ranking, models, _world(context, config, data, data.examples, at=data.test_start))
 
 
-def _world(config: GateConfig, data: TrainingSet, examples: pa.Table, at: datetime) -> evaluation.Holdout:
+def _world(context: Context, config: GateConfig, data: TrainingSet, examples: pa.Table, *, at: datetime) -> evaluation.Holdout:
     """What could be known at ``at``, and what the examples after it ask for."""
+    users, videos = _training.world_at(context, data, at)
     return evaluation.holdout(
-        data.users,
-        data.videos,
+        users,
+        videos,
+        data.queries,
         data.counts,
         examples,
         at=at,
@@ -149,13 +151,13 @@ def _compare(
     without = {name: {**getattr(ranking, name), "popular": 0.0} for name in _WEIGHTS}
     models_only = ranking.model_copy(update=without)
     catalogue = new.catalogue(data.videos, context.as_of)
-    batch = new.users(users, catalogue, context.as_of)
+    batch = new.users(users, data.queries, catalogue, context.as_of)
     positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])
     seen = evaluation.pairs(data.examples, IdMap(batch.user_ids), IdMap(catalogue.video_ids)).toarray()
     seen[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
     theirs = old.catalogue(data.videos, context.as_of)
     scores = score_matrix(models_only, catalogue, batch, positions)
-    before = score_matrix(models_only, theirs, old.users(users, theirs, context.as_of), positions)
+    before = score_matrix(models_only, theirs, old.users(users, data.queries, theirs, context.as_of), positions)
     return correlation(scores, before, ~seen[:, positions])
 
 

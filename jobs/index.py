@@ -15,7 +15,8 @@ from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
 from models.ann import IndexConfig, build
 from models.ensemble import Ensemble, indexable, save_catalogue
-from schemas import VIDEO_FEATURES
+from models.features import with_text
+from schemas import VIDEO_FEATURES, VIDEO_TEXT
 
 INDEX_FILE = "index.faiss"
 CATALOGUE = "catalogue"
@@ -27,7 +28,9 @@ def run(context: Context) -> Report:
     if _bundles.current(context, _bundles.SERVING, recipe) is not None:
         return Report(up_to_date=True)
     ensemble = Ensemble.load(*_bundles.folders(_bundles.models(context)))
-    catalogue = ensemble.catalogue(context.lake.read(VIDEO_FEATURES, [Partition(context.last_day)]), context.as_of)
+    today = [Partition(context.last_day)]
+    videos = with_text(context.lake.read(VIDEO_FEATURES, today), context.lake.read(VIDEO_TEXT, today))
+    catalogue = ensemble.catalogue(videos, context.as_of)
     positions = indexable(catalogue, ensemble.retrieval)
     config = load("index", IndexConfig)
     index = build(config, catalogue.retrieval_vectors[positions], positions)
@@ -56,7 +59,8 @@ def _recipe(context: Context) -> Recipe:
     """
     _verdict.require_pass(context)
     inputs = {kind: bundle.digest for kind, bundle in _bundles.models(context).items()}
-    inputs[VIDEO_FEATURES.name] = context.lake.digest(VIDEO_FEATURES, [Partition(context.last_day)])
+    for table in (VIDEO_FEATURES, VIDEO_TEXT):
+        inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
     return Recipe(inputs, code_version("jobs/index.py", "models"), load("index", IndexConfig).model_dump(mode="json"))
 
 

@@ -1,8 +1,9 @@
 """List what a run would make, and why, without making it.
 
 ``python -m jobs.plan --as-of ISO`` goes through every stage of a day's run, ``--start ISO --end ISO`` through those that write
-the lake. Each partition, bundle and the live version is ``up to date``, ``stale`` or ``missing``, with the reason. After the
-first stage with work to do, the stages that train and publish are not looked at: what they would read is yet to come.
+the lake. Each partition, bundle and the live version is ``up to date``, ``stale`` or ``missing``, with the reason, or
+``archived``: up to date, but a stage that reads it needs a restore first (``python -m jobs.archive``). After the first stage
+with work to do, the stages that train and publish are not looked at: what they would read is yet to come.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jobs._tables import Partition, Unit
 from jobs._window import iso
 from schemas.errors import ReelflowError
 
-LAKE_STAGES = ("ingest", "examples", "features")
+LAKE_STAGES = ("ingest", "examples", "text", "features")
 MODEL_STAGES = ("train_wals", "train_towers", "gate", "index", "recommend", "publish")
 
 
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             for unit in step.units:
                 totals[unit.status.state] += 1
         if not given.json:
-            said = ", ".join(f"{count:,} {state}" for state, count in totals.items())
+            said = ", ".join(f"{n:,} {state}" for state, n in totals.items() if n or state is not State.ARCHIVED)
             print(f"reelflow | plan | {iso(context.window.start)} to {iso(context.as_of)}: {said}", flush=True)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | plan | error: {error}", file=sys.stderr, flush=True)

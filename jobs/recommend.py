@@ -25,7 +25,7 @@ from jobs.index import CATALOGUE, INDEX_FILE
 from models.bundle import Bundle
 from models.ensemble import load_catalogue
 from models.recommend import Catalogue, RecommendConfig
-from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES
+from schemas import FALLBACK_RECOMMENDATIONS, QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES
 from schemas import columns as col
 
 EVERYONE = "all"
@@ -45,6 +45,7 @@ def run(context: Context) -> Report:
         towers=towers,
         catalogue=bundles[_bundles.SERVING].path / CATALOGUE,
         index=bundles[_bundles.SERVING].path / INDEX_FILE,
+        queries=tuple(context.lake.files(QUERY_TEXT, [today])),
         as_of=context.as_of,
         config_json=config.model_dump_json(),
     )
@@ -71,7 +72,8 @@ def _ranking(context: Context) -> RecommendConfig:
 
 def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle]) -> Recipe:
     inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
-    inputs[USER_FEATURES.name] = context.lake.digest(USER_FEATURES, [Partition(context.last_day)])
+    for table in (USER_FEATURES, QUERY_TEXT):
+        inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
     code = code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas")
     return Recipe(inputs, code, {"as_of": iso(context.as_of), **config.model_dump(mode="json")})
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import _stage, _verdict
+from jobs import _expectations, _stage, _verdict, data_docs
 from jobs._stage import Context, Report
 from jobs._tables import Partition
 from jobs._window import HOUR, iso
@@ -21,7 +21,7 @@ from serving import RecommendationReader, SqliteStore, titles
 from serving.reader import render
 
 FILE = "summary.txt"
-STAGES = ("ingest", "examples", "features", "train_wals", "train_towers", "gate", "index", "recommend", "publish")
+STAGES = ("ingest", "examples", "text", "features", "train_wals", "train_towers", "gate", "index", "recommend", "publish")
 _FIGURES = ("ndcg@10", "recall@10", "precision@10", "recall@100", "coverage@100")
 _LISTS = (("popularity", "popularity_"), ("WALS", "wals_"), ("retrieval", "retrieval_"), ("final list", ""))
 
@@ -34,6 +34,7 @@ def run(context: Context) -> Report:
         [f"reelflow as of {iso(context.as_of)}"],
         _data(context),
         _stages(context, reports),
+        _expectations_block(context),
         _quality(verdict),
         _live(context, verdict),
         _homepage(context),
@@ -91,6 +92,21 @@ def _stages(context: Context, reports: Mapping[str, Mapping[str, Any]]) -> list[
     return lines
 
 
+def _expectations_block(context: Context) -> list[str]:
+    """What the suites of this run's tables found, and what a person accepted (E7)."""
+    results = _expectations.results(context)
+    if not results:
+        return []
+    rules = sum(len(found["rules"]) for found in results.values())
+    failed = [name for name, found in results.items() if not found["passed"]]
+    accepted = [f"{name}:{rule}" for name, found in results.items() for rule in found["accepted"]]
+    return [
+        f"Suites      {rules:,} expectations on {len(results):,} tables: "
+        + (f"failed on {', '.join(failed)}" if failed else "all tables passed"),
+        *([f"            failing and accepted: {', '.join(accepted)}"] if accepted else []),
+    ]
+
+
 def _quality(verdict: Mapping[str, Any]) -> list[str]:
     if not verdict:
         return ["Verdict     none"]
@@ -139,6 +155,7 @@ def _places(context: Context) -> list[str]:
         ("lake", where.lake),
         ("models", where.bundles),
         ("reports", context.run_folder),
+        *([("data docs", docs)] if (docs := context.run_folder / data_docs.PAGE).exists() else []),
         ("MLflow", f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri sqlite:///{where.mlflow / 'mlflow.db'}"),
     )
     return [f"{title:<12}{place}" for title, place in (("Where", ""), *((f"  {name}", place) for name, place in places))]

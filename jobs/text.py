@@ -1,7 +1,7 @@
 """Titles, tags and search queries as vectors: titles and queries through a sentence encoder, tags through CBOW.
 
-Reads ``videos`` of the last day and ``interactions`` of the look-back; writes ``video_text`` and ``query_text`` for the last
-day. No text is encoded twice: vectors go into a cache (``text.cache``) in chunks, so a killed run loses one chunk at most.
+Reads ``video_versions`` of the last day and ``interactions`` of the look-back; writes ``video_text`` and ``query_text`` for the
+last day. No text is encoded twice: vectors go into a cache (``text.cache``) in chunks, so a killed run loses one chunk at most.
 See ``docs/text.md``.
 """
 
@@ -37,21 +37,22 @@ from models.text import (
     train_tags,
     training_space,
 )
-from schemas import INTERACTIONS, QUERY_TEXT, VIDEO_TEXT, VIDEOS, Table
+from schemas import INTERACTIONS, QUERY_TEXT, VIDEO_TEXT, VIDEO_VERSIONS, Table
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
 _CODE = ("jobs/text.py", "models/text", "models/hashing.py", "schemas")
-_TABLES = ((VIDEO_TEXT, VIDEOS), (QUERY_TEXT, INTERACTIONS))
+_TABLES = ((VIDEO_TEXT, VIDEO_VERSIONS), (QUERY_TEXT, INTERACTIONS))
 _ROWS_AT_ONCE = 65_536  # 100 MB of vectors of 384 numbers; Arrow's lists hold at most 2^31 numbers in one piece
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Catalogue:
-    """What the videos say, ascending by video: ids int64 ``(n,)``, normalised titles or None, normalised tags."""
+    """What the videos say, and said: rows of ``video_versions`` ``(n,)``, normalised titles or None, normalised tags."""
 
-    ids: NDArray[np.int64]
+    versions: pa.Table
+    """``video_id`` and ``valid_from``."""
     titles: Sequence[str | None]
     tags: Sequence[Sequence[str]]
 
@@ -75,7 +76,7 @@ def run(context: Context) -> Report:
     for table, rows in ((VIDEO_TEXT, video_rows), (QUERY_TEXT, query_rows)):
         context.lake.write(table, today, rows, recipes[table])
     return Report(
-        read={"videos": len(catalogue.ids), "queries": len(queries)},
+        read={"video versions": catalogue.versions.num_rows, "queries": len(queries)},
         wrote={"video text": video_rows.num_rows, "query text": query_rows.num_rows},
         notes=[
             f"encoded {encoded:,} of {len(texts):,} texts",
@@ -108,17 +109,17 @@ def _recipe(context: Context, config: TextConfig, encoder: EncoderFiles, table: 
     if table is QUERY_TEXT:
         events = context.lake.digest(INTERACTIONS, context.lake.partitions(INTERACTIONS, context.window))
         return Recipe({INTERACTIONS.name: events, "encoder": encoder.digest}, code_version(*_CODE), parameters)
-    if context.lake.manifest(VIDEOS, today) is None:
-        raise ReelflowError(f"table {VIDEOS.name}: no partition {today.path}; run ingest as of {context.as_of} first")
-    inputs = {VIDEOS.name: context.lake.digest(VIDEOS, [today]), "encoder": encoder.digest}
+    if context.lake.manifest(VIDEO_VERSIONS, today) is None:
+        raise ReelflowError(f"table {VIDEO_VERSIONS.name}: no partition {today.path}; run ingest as of {context.as_of} first")
+    inputs = {VIDEO_VERSIONS.name: context.lake.digest(VIDEO_VERSIONS, [today]), "encoder": encoder.digest}
     return Recipe(inputs, code_version(*_CODE), {**parameters, "tags": config.tags.model_dump()})
 
 
 def _read_catalogue(context: Context, config: TextConfig) -> _Catalogue:
-    names = (col.VIDEO_ID, col.TITLE, col.TAGS)
-    videos = context.lake.read(VIDEOS, [Partition(context.last_day)], names).sort_by(col.VIDEO_ID)
+    names = (col.VIDEO_ID, col.VALID_FROM, col.TITLE, col.TAGS)
+    videos = context.lake.read(VIDEO_VERSIONS, [Partition(context.last_day)], names)
     titles = [normalised(title, config.max_characters) for title in videos[col.TITLE].to_pylist()]
-    return _Catalogue(videos[col.VIDEO_ID].to_numpy(), titles, [normalised_tags(tags) for tags in videos[col.TAGS].to_pylist()])
+    return _Catalogue(videos.select(names[:2]), titles, [normalised_tags(tags) for tags in videos[col.TAGS].to_pylist()])
 
 
 def _read_queries(context: Context, config: TextConfig) -> list[str]:
@@ -175,13 +176,14 @@ def _tag_vectors(
 def _video_rows(cache: VectorCache, encoder: EncoderFiles, catalogue: _Catalogue, tags: NDArray[np.float32]) -> pa.Table:
     """The rows of ``video_text``."""
     parts = [VIDEO_TEXT.arrow.empty_table()]
-    for start in range(0, len(catalogue.ids), _ROWS_AT_ONCE):
+    for start in range(0, catalogue.versions.num_rows, _ROWS_AT_ONCE):
         part = slice(start, start + _ROWS_AT_ONCE)
         titles = catalogue.titles[part]
         distinct = sorted({title for title in titles if title is not None})
         place = {title: position for position, title in enumerate(distinct)}
         places = np.array([-1 if title is None else place[title] for title in titles])
-        columns = [catalogue.ids[part], _lists(cache.get(encoder.space, distinct), places), _lists(tags[part])]
+        own = catalogue.versions.slice(start, len(titles)).combine_chunks().columns
+        columns = [*own, _lists(cache.get(encoder.space, distinct), places), _lists(tags[part])]
         parts.append(pa.table(columns, schema=VIDEO_TEXT.arrow))
     return pa.concat_tables(parts)
 

@@ -1,7 +1,7 @@
 """Train the two-tower models: retrieval and ranker, each once without the test split and once on everything.
 
-Reads ``examples``, ``video_counts``, ``user_features`` and ``video_features``; writes the bundle ``towers`` with
-``holdout`` and ``final`` of both models, and registers it as MLflow's candidate. The number of epochs comes from the
+Reads ``examples`` and ``example_features``, ``video_counts``, versions and text of users and videos; writes the bundle
+``towers`` with ``holdout`` and ``final`` of both models, and registers it as MLflow's candidate. The number of epochs comes from the
 validation split; the final models train for as many.
 """
 
@@ -41,7 +41,7 @@ def run(context: Context) -> Report:
     context.say(
         f"{data.examples.num_rows:,} examples, {int(data.train.sum()):,} to train, {int(data.validation.sum()):,} to validate"
     )
-    judged = _training.with_random_negatives(data, negatives)
+    judged = _training.with_random_negatives(context.lake, data, negatives)
     if judged is not data:
         added = judged.examples.num_rows - data.examples.num_rows
         context.say(f"hardly any skipped impressions in the log: {added:,} random unwatched videos added for the ranker")
@@ -89,14 +89,23 @@ def _fit(context: Context, config: TowersConfig, name: str, data: TrainingSet) -
     """Both models of a name: one without the test split, and one on everything for as many epochs as that one needed."""
     fit = fit_retrieval if name == "retrieval" else fit_ranker
     whole = np.ones(data.examples.num_rows, dtype=bool)
-    known = TowerData(
-        examples=data.examples, users=data.users, videos=data.videos, train=data.train, validation=data.validation
-    )
+    known = _tower_data(data)
     everything = dataclasses.replace(known, train=whole, validation=~whole)
     holdout = fit(config, known, config.seed, _progress(context, f"{name}, holdout"))
     epochs = max(1, holdout.best_epoch)
     final = fit(config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs)
     return {f"{_bundles.HOLDOUT}/{name}": holdout, f"{_bundles.FINAL}/{name}": final}
+
+
+def _tower_data(data: TrainingSet) -> TowerData:
+    return TowerData(
+        examples=data.examples,
+        users=data.user_versions,
+        videos=data.video_versions,
+        queries=data.queries,
+        train=data.train,
+        validation=data.validation,
+    )
 
 
 def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None]:
@@ -109,13 +118,13 @@ def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None
 
 def _ranker_metrics(ranker: FittedRanker, data: TrainingSet) -> dict[str, float]:
     """Weighted classification metrics on the test split's impressions (V2); none where these have one label only."""
-    test = data.examples.filter(pa.array(data.test))
-    test = test.filter(pc.equal(test[col.EXPOSURE], "impression"))
+    mask = data.test & pc.equal(data.examples[col.EXPOSURE], "impression").to_numpy()
+    test = data.examples.filter(pa.array(mask))
     labels = test[col.LABEL].to_numpy()
     if len(np.unique(labels)) < 2:
         return {}
     weights = test[col.WEIGHT].to_numpy()
-    predicted = ranker.predict(test, data.users, data.videos)
+    predicted = ranker.predict(_tower_data(data), mask)
     return {
         "roc_auc": quality.roc_auc(labels, predicted, weights),
         "pr_auc": quality.pr_auc(labels, predicted, weights),

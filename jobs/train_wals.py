@@ -30,7 +30,7 @@ def run(context: Context) -> Report:
     if found is not None:
         Tracker.open().register(found, {})
         return Report(up_to_date=True)
-    data = _training.read(context)
+    data = _training.read(context, features=False)
     context.say(
         f"{data.examples.num_rows:,} examples; fitting {config.factors} factors, {config.iterations} iterations, three times"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from models.rows import one_chunk
 
 MISSING = 0
 """Code of a null."""
@@ -58,27 +60,3 @@ class Vocabulary:
     def from_plain(plain: Mapping[str, Any]) -> Vocabulary:
         """The vocabulary that ``to_plain`` described."""
         return Vocabulary(pa.array(plain["values"], type=_TYPES[plain["type"]]))
-
-
-def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """The column as one contiguous array; a dictionary-encoded one is decoded."""
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return whole.dictionary_decode() if isinstance(whole, pa.DictionaryArray) else whole
-
-
-def look_up(keys: pa.Array | pa.ChunkedArray, table: pa.Table, key: str, columns: Sequence[str]) -> pa.Table:
-    """The rows of ``table`` for ``keys``, in the order of ``keys``.
-
-    Args:
-        keys: values of the key (n,).
-        table: unique in ``key``.
-        key: name of the key column.
-        columns: which further columns to bring.
-
-    Returns:
-        n rows: ``key`` as given, then ``columns``; a key that the table does not hold has nulls.
-    """
-    whole = one_chunk(keys)
-    rows = pc.index_in(whole, value_set=one_chunk(table.column(key)))
-    found = {name: one_chunk(table.column(name)).take(rows) for name in columns}
-    return pa.table({key: whole, **found})

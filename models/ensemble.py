@@ -39,7 +39,7 @@ class Ensemble:
         """Every video's vectors at a moment, in ascending order of the id.
 
         Args:
-            videos: VIDEO_FEATURES.
+            videos: VIDEO_FEATURES with VIDEO_TEXT.
             at: when the recommendations will be shown.
         """
         videos = videos.sort_by(col.VIDEO_ID)
@@ -56,11 +56,12 @@ class Ensemble:
             blocked=blocked,
         )
 
-    def users(self, users: pa.Table, catalogue: Catalogue, at: datetime) -> UserBatch:
+    def users(self, users: pa.Table, queries: pa.Table, catalogue: Catalogue, at: datetime) -> UserBatch:
         """The vectors of some users at a moment, and what each has watched.
 
         Args:
             users: USER_FEATURES, in the order wanted.
+            queries: QUERY_TEXT.
             catalogue: gives positions to videos and countries.
             at: when the recommendations will be shown.
         """
@@ -68,9 +69,9 @@ class Ensemble:
         indptr, watched = _watched(users[col.WATCHED], catalogue.video_ids)
         return UserBatch(
             user_ids=ids,
-            retrieval=self.retrieval.user_vectors(users, at),
+            retrieval=self.retrieval.user_vectors(users, queries, at),
             wals=self.wals.user_vectors(ids),
-            ranker=self.ranker.user_vectors(users, at),
+            ranker=self.ranker.user_vectors(users, queries, at),
             country=catalogue.country_index(users[col.COUNTRY].to_pylist()),
             watched_indptr=indptr,
             watched=watched,

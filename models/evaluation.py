@@ -34,14 +34,16 @@ class Holdout:
     """The world at the start of the test split, and what came after.
 
     Attributes:
-        users: USER_FEATURES of the users to judge, their ``watched`` as of the start.
-        videos: VIDEO_FEATURES with counters as of the start.
+        users: USER_FEATURES of the users to judge, as of the start.
+        videos: VIDEO_FEATURES as of the start, with VIDEO_TEXT.
+        queries: QUERY_TEXT.
         relevant: bool CSR ``(n_users, n_videos)`` over videos in ascending order of the id.
         at: the start.
     """
 
     users: pa.Table
     videos: pa.Table
+    queries: pa.Table
     relevant: sp.csr_matrix
     at: datetime
 
@@ -49,6 +51,7 @@ class Holdout:
 def holdout(
     users: pa.Table,
     videos: pa.Table,
+    queries: pa.Table,
     counts: pa.Table,
     examples: pa.Table,
     *,
@@ -59,8 +62,9 @@ def holdout(
     """Put the world back to the moment ``at``.
 
     Args:
-        users: USER_FEATURES as of the end.
-        videos: VIDEO_FEATURES as of the end.
+        users: USER_FEATURES, what was watched as of the end, all else as of ``at``.
+        videos: VIDEO_FEATURES with VIDEO_TEXT, counters as of the end, all else as of ``at``.
+        queries: QUERY_TEXT.
         counts: VIDEO_COUNTS with their ``dt``.
         examples: EXAMPLES of the look-back.
         at: start of the test split; examples that began later are the test.
@@ -88,7 +92,7 @@ def holdout(
     keep = np.diff(relevant.indptr) > 0
     watched = pa.LargeListArray.from_arrays(seen.indptr.astype(np.int64), ids[seen.indices]).cast(pa.list_(pa.int64()))
     users = users.set_column(users.schema.get_field_index(col.WATCHED), col.WATCHED, watched)
-    return Holdout(users.filter(pa.array(keep)), videos, relevant[keep], at)
+    return Holdout(users.filter(pa.array(keep)), videos, queries, relevant[keep], at)
 
 
 def evaluate(config: RecommendConfig, ensemble: Ensemble, world: Holdout) -> dict[str, float]:
@@ -103,7 +107,7 @@ def evaluate(config: RecommendConfig, ensemble: Ensemble, world: Holdout) -> dic
     if not world.users.num_rows:
         return figures
     catalogue = ensemble.catalogue(world.videos, world.at)
-    users = ensemble.users(world.users, catalogue, world.at)
+    users = ensemble.users(world.users, world.queries, catalogue, world.at)
     alone: Mapping[str, RecommendConfig] = {
         "": config,
         "popularity_": _only(config, "popular", retrieval=0, wals=0),
@@ -132,7 +136,7 @@ def choose_popular_weights(config: RecommendConfig, ensemble: Ensemble, world: H
     if not world.users.num_rows:
         return config
     catalogue = ensemble.catalogue(world.videos, world.at)
-    users = ensemble.users(world.users, catalogue, world.at)
+    users = ensemble.users(world.users, world.queries, catalogue, world.at)
     known = users.wals.any(axis=1)
     found = []
     for weight in config.popular_weights:

@@ -9,7 +9,8 @@ from typing import Literal
 import pyarrow as pa
 
 Type = Literal[
-    "int32", "int64", "float32", "float64", "string", "bool", "timestamp", "list<string>", "list<int64>", "list<float32>",
+    "int32", "int64", "float32", "float64", "string", "bool", "timestamp", "list<string>", "list<int32>", "list<int64>",
+    "list<float32>",
 ]  # fmt: skip
 
 _ARROW: Mapping[Type, pa.DataType] = {
@@ -21,6 +22,7 @@ _ARROW: Mapping[Type, pa.DataType] = {
     "bool": pa.bool_(),
     "timestamp": pa.timestamp("us", tz="UTC"),
     "list<string>": pa.list_(pa.string()),
+    "list<int32>": pa.list_(pa.int32()),
     "list<int64>": pa.list_(pa.int64()),
     "list<float32>": pa.list_(pa.float32()),
 }

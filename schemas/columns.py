@@ -43,6 +43,7 @@ REGISTERED_AT = "registered_at"
 
 # snapshots and partitions
 SNAPSHOT_DATE = "snapshot_date"
+VALID_FROM = "valid_from"
 DT = "dt"
 HR = "hr"
 
@@ -76,6 +77,27 @@ VIEWS = "views"
 LIKES = "likes"
 RELEVANT = "relevant"
 POPULARITY = "popularity"
+
+# histories: what a user did last, newest first, and how many seconds ago
+WATCHED_HISTORY = "watched_history"
+WATCHED_AGES = "watched_ages_seconds"
+LIKED_HISTORY = "liked_history"
+LIKED_AGES = "liked_ages_seconds"
+SEEN_HISTORY = "seen_history"
+SEEN_AGES = "seen_ages_seconds"
+SEARCHED_HISTORY = "searched_history"
+SEARCHED_AGES = "searched_ages_seconds"
+
+# trends: what happened to a video lately
+IMPRESSIONS_HOUR = "impressions_last_hour"
+IMPRESSIONS_DAY = "impressions_last_day"
+IMPRESSIONS_WEEK = "impressions_last_week"
+VIEWS_HOUR = "views_last_hour"
+VIEWS_DAY = "views_last_day"
+VIEWS_WEEK = "views_last_week"
+LIKES_HOUR = "likes_last_hour"
+LIKES_DAY = "likes_last_day"
+LIKES_WEEK = "likes_last_week"
 
 # text
 TITLE_VECTOR = "title_vector"

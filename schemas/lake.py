@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas import columns as col
 from schemas._table import Field, Table
+from schemas.point_in_time import EXAMPLE_FEATURES, HISTORY_FIELDS, TREND_FIELDS, USER_HISTORY, VIDEO_HOURS
 from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, RejectReason
 from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
@@ -60,6 +61,34 @@ USERS = Table(
     doc="The accounts as known at the end of the partition's day: per user the newest snapshot.",
     key=(col.USER_ID,),
     fields=(*(field for field in RAW_USERS.fields if field.name != col.USERNAME), _SNAPSHOT_DATE),
+)
+
+_VALID_FROM = Field(
+    name=col.VALID_FROM,
+    type="timestamp",
+    doc="Midnight of the snapshot that said so first. The first row of an id also holds for the time before it.",
+)
+_VIDEO_FACTS = (col.CREATOR_ID, col.TITLE, col.TAGS, col.LANGUAGE, col.DURATION_SECONDS, col.UPLOADED_AT)
+_USER_FACTS = (col.AGE, col.GENDER, col.CITY, col.COUNTRY, col.LANGUAGE)
+
+VIDEO_VERSIONS = Table(
+    name="video_versions",
+    doc=(
+        "What the snapshots up to the end of the partition's day said of each video, a row for each time that it changed: "
+        "an example's video is as it was then (L4)."
+    ),
+    key=(col.VIDEO_ID, col.VALID_FROM),
+    fields=(RAW_VIDEOS.field(col.VIDEO_ID), _VALID_FROM, *(RAW_VIDEOS.field(name) for name in _VIDEO_FACTS)),
+)
+
+USER_VERSIONS = Table(
+    name="user_versions",
+    doc=(
+        "What the snapshots up to the end of the partition's day said of each user, a row for each time that it changed: "
+        "an example's user is as they were then (L4)."
+    ),
+    key=(col.USER_ID, col.VALID_FROM),
+    fields=(RAW_USERS.field(col.USER_ID), _VALID_FROM, *(RAW_USERS.field(name) for name in _USER_FACTS)),
 )
 
 EXAMPLES = Table(
@@ -120,11 +149,12 @@ VIDEO_COUNTERS = (
 
 USER_FEATURES = Table(
     name="user_features",
-    doc="Every known user at the end of the partition's day (`as_of`): attributes, and what they already watched.",
+    doc="Every known user at the end of the partition's day (`as_of`): attributes, histories, and what they already watched.",
+    version=2,
     key=(col.USER_ID,),
     fields=(
         Field(name=col.USER_ID, type="int64", doc="The user."),
-        Field(name=col.AGE_BUCKET, type="string", nullable=True, doc="`0-17`, `18-24`, `25-34`, `35-44`, `45-54`, `55+`."),
+        RAW_USERS.field(col.AGE),
         Field(name=col.GENDER, type="string", nullable=True, doc="As given."),
         Field(name=col.LANGUAGE, type="string", nullable=True, doc="ISO 639-1."),
         Field(name=col.COUNTRY, type="string", nullable=True, doc="ISO 3166-1 alpha-2."),
@@ -132,12 +162,14 @@ USER_FEATURES = Table(
         Field(name=col.DEVICE, type="string", nullable=True, doc="Device of the newest event."),
         Field(name=col.INTERACTION_COUNT, type="int64", minimum=0, doc="Events other than impressions within the look-back."),
         Field(name=col.WATCHED, type="list<int64>", doc="Videos clicked, watched, liked or disliked within the look-back, ascending."),
+        *HISTORY_FIELDS,
     ),
 )  # fmt: skip
 
 VIDEO_FEATURES = Table(
     name="video_features",
-    doc="Every video of the catalogue at the end of the partition's day (`as_of`).",
+    doc="Every video of the catalogue at the end of the partition's day (`as_of`): facts, counters, trends.",
+    version=2,
     key=(col.VIDEO_ID,),
     fields=(
         Field(name=col.VIDEO_ID, type="int64", doc="The video."),
@@ -146,6 +178,7 @@ VIDEO_FEATURES = Table(
         Field(name=col.DURATION_SECONDS, type="float64", minimum=0, doc="Length; 0 when it is not known."),
         Field(name=col.UPLOADED_AT, type="timestamp", doc="Upload time; age is computed against an example's own time."),
         *VIDEO_COUNTERS,
+        *TREND_FIELDS,
         Field(name=col.BLOCKED_COUNTRIES, type="list<string>", doc="Countries where it must not be shown."),
         Field(name=col.REMOVED, type="bool", doc="True when it must not be shown at all."),
     ),
@@ -181,7 +214,12 @@ TABLES: tuple[Table, ...] = (
     REJECTED_SNAPSHOTS,
     VIDEOS,
     USERS,
+    VIDEO_VERSIONS,
+    USER_VERSIONS,
     EXAMPLES,
+    VIDEO_HOURS,
+    USER_HISTORY,
+    EXAMPLE_FEATURES,
     VIDEO_COUNTS,
     USER_FEATURES,
     VIDEO_FEATURES,

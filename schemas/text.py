@@ -7,10 +7,12 @@ from schemas._table import Field, Table
 
 VIDEO_TEXT = Table(
     name="video_text",
-    doc="The text of every video of the catalogue at the end of the partition's day, as vectors, ascending by video.",
-    key=(col.VIDEO_ID,),
+    doc="The text of every row of the same day's `video_versions` as vectors, in the same order.",
+    version=2,
+    key=(col.VIDEO_ID, col.VALID_FROM),
     fields=(
         Field(name=col.VIDEO_ID, type="int64", doc="The video."),
+        Field(name=col.VALID_FROM, type="timestamp", doc="From when on the video bore this title and these tags."),
         Field(
             name=col.TITLE_VECTOR, type="list<float32>", nullable=True,
             doc="The title through the sentence encoder, of length 1; null when there is no title.",

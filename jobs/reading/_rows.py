@@ -150,7 +150,8 @@ def _check_values(field: Field, values: pa.Array, flaws: Flaws) -> Flaws:
     infinite = inexact and found["min"] is not None and (np.isinf(found["min"]) or np.isinf(found["max"]))
     if found["min"] is None or (low <= found["min"] and found["max"] <= high and not infinite):
         return flaws
-    outside = mask(pc.or_(pc.less(values, low), pc.greater(values, high)))
+    numbers = pc.cast(values, pa.float64(), safe=False)  # a comparison refuses whole numbers that a double cannot hold
+    outside = mask(pc.or_(pc.less(numbers, low), pc.greater(numbers, high)))
     if infinite:
         outside |= mask(pc.is_inf(values))
     return flaws.add(outside, RejectReason.OUT_OF_RANGE, detail)

@@ -26,6 +26,10 @@ class TowersConfig(Section):
     """Width of the embedding of a user, video or creator inside a tower."""
     category_dim: PositiveInt
     """Width of the embedding of every other categorical feature."""
+    vector_dim: PositiveInt
+    """Width to which a vector of another model (title, tags, searches) is projected inside a tower."""
+    leave_out: tuple[str, ...]
+    """Names of features to do without; see ``models.features.FEATURES``."""
     min_count: PositiveInt
     """A value that fewer training examples carry shares the embedding of rare values."""
     id_dropout: Fraction

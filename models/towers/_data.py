@@ -1,31 +1,39 @@
-"""What the towers are trained on, and its encoding: each distinct user and video once, examples as rows into them."""
+"""What the towers are trained on, and its encoding: each version of a user and video once, examples as rows into them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
+from torch import Tensor
 
-from models._vocabulary import look_up, one_chunk
-from models.features import COUNTERS, FeatureSpec, example_videos
-from schemas import EXAMPLES, USER_FEATURES, VIDEO_FEATURES
+from models.features import FEATURES, FeatureSpec, Number, Sequence, TextMean, example_videos
+from models.rows import one_chunk, rows_as_of
+from schemas import EXAMPLES, QUERY_TEXT, USER_VERSIONS, VIDEO_TEXT, VIDEO_VERSIONS
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
+_ROWS_AT_ONCE = 65_536
+
 Mask = npt.NDArray[np.bool_]
 
-_NEEDED: Mapping[str, tuple[str, ...]] = {
+_VIDEO_FACTS = tuple(name for name in VIDEO_VERSIONS.columns if name not in (col.TITLE, col.TAGS))
+_COUNTED = {column for f in FEATURES if isinstance(f, Number) for column in f.columns} - set(VIDEO_VERSIONS.columns)
+_LISTS = {name for f in FEATURES if isinstance(f, Sequence) for name in (f.column, f.ages)} | {
+    f.column for f in FEATURES if isinstance(f, TextMean)
+}
+_NEEDED = {
     "examples": (
-        col.USER_ID, col.VIDEO_ID, col.EXPOSURE, col.OCCURRED_AT, col.DEVICE, col.LABEL, col.WEIGHT, *COUNTERS,
+        col.USER_ID, col.VIDEO_ID, col.EXPOSURE, col.OCCURRED_AT, col.DEVICE, col.LABEL, col.WEIGHT,
+        *sorted(_COUNTED), *sorted(_LISTS),
     ),
-    "users": tuple(name for name in USER_FEATURES.columns if name not in (col.WATCHED, col.INTERACTION_COUNT)),
-    "videos": tuple(name for name in VIDEO_FEATURES.columns if name not in (col.BLOCKED_COUNTRIES, col.REMOVED)),
+    "users": USER_VERSIONS.columns,
+    "videos": (*_VIDEO_FACTS, *VIDEO_TEXT.columns[2:]),
+    "queries": QUERY_TEXT.columns,
 }  # fmt: skip
 
 
@@ -34,11 +42,13 @@ class TowerData:
     """Examples with the features of their users and videos, and which of them to train and to validate on."""
 
     examples: pa.Table
-    """EXAMPLES, with the counters of each one's video as of the midnight before it."""
+    """EXAMPLES with EXAMPLE_FEATURES, and the counters of each one's video as of the midnight before it."""
     users: pa.Table
-    """USER_FEATURES."""
+    """USER_VERSIONS."""
     videos: pa.Table
-    """VIDEO_FEATURES."""
+    """VIDEO_VERSIONS with VIDEO_TEXT."""
+    queries: pa.Table
+    """QUERY_TEXT."""
     train: Mask
     """(n_examples,)"""
     validation: Mask
@@ -47,102 +57,200 @@ class TowerData:
     def __post_init__(self) -> None:
         problems = [
             f"{name}: missing column {column}"
-            for name, table in (("examples", self.examples), ("users", self.users), ("videos", self.videos))
-            for column in _NEEDED[name]
-            if column not in table.column_names
+            for name, columns in _NEEDED.items()
+            for column in columns
+            if column not in getattr(self, name).column_names
         ]
-        for name, mask in (("train", self.train), ("validation", self.validation)):
+        for name in ("train", "validation"):
+            mask = getattr(self, name)
             if mask.shape != (self.examples.num_rows,) or mask.dtype != np.bool_:
                 problems.append(f"{name}: found {mask.dtype}{mask.shape}, expected bool({self.examples.num_rows},)")
         if problems:
-            raise ReelflowError(f"tower data: {'; '.join(problems)}; expected {EXAMPLES.name} with counters and both features")
+            raise ReelflowError(
+                f"tower data: {'; '.join(problems)}; expected {EXAMPLES.name} with their features, and versions"
+            )
 
-    def training(self) -> pa.Table:
-        """The examples to train on."""
-        return self.examples.filter(pa.array(self.train))
+    def fit_spec(self, *, min_count: int, leave_out: tuple[str, ...]) -> FeatureSpec:
+        """What the training examples teach about the features."""
+        shown = self.examples.filter(pa.array(self.train))
+        return FeatureSpec.fit(shown, self.users, self.videos, self.queries, min_count=min_count, leave_out=leave_out)
+
+
+@dataclass(frozen=True, slots=True)
+class UserInputs:
+    """What the user side of a tower sees of n users or examples."""
+
+    codes: Tensor
+    """Of user and context (n, n_features), int64."""
+    histories: tuple[tuple[Tensor, Tensor], ...]
+    """Codes of videos int32 and buckets of their ages int8, both (n, length); 0 in the padding."""
+    texts: tuple[Tensor, ...]
+    """Rows of ``text_vectors``, int32 (n, length); 0 in the padding."""
+    text_vectors: tuple[Tensor, ...]
+    """(1 + n_texts, dim), zeros first; the same for all rows."""
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def rows(self, rows: Tensor) -> UserInputs:
+        """Some of them."""
+        histories = tuple((codes[rows], ages[rows]) for codes, ages in self.histories)
+        return UserInputs(self.codes[rows], histories, tuple(text[rows] for text in self.texts), self.text_vectors)
+
+    def with_codes(self, codes: Tensor) -> UserInputs:
+        """The same with other codes."""
+        return UserInputs(codes, self.histories, self.texts, self.text_vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInputs:
+    """What the video side of a tower sees of n videos."""
+
+    codes: Tensor
+    """(n, n_features), int64."""
+    numbers: Tensor
+    """(n, n_numbers), float32."""
+    vectors: tuple[Tensor, ...]
+    """(n, dim), float32."""
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def rows(self, rows: Tensor) -> VideoInputs:
+        """Some of them."""
+        return VideoInputs(self.codes[rows], self.numbers[rows], tuple(vectors[rows] for vectors in self.vectors))
+
+    def with_codes(self, codes: Tensor) -> VideoInputs:
+        """The same with other codes."""
+        return VideoInputs(codes, self.numbers, self.vectors)
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Examples as tensors. A feature of a user or video is stored once; examples hold rows into it."""
+    """Examples as tensors. What belongs to a version of a user or video is stored once; examples hold rows into it."""
 
-    users: torch.Tensor
-    """Codes of each distinct user (n_users, n_user_features), int64."""
-    videos: torch.Tensor
-    """Codes of each distinct video (n_videos, n_video_features), int64."""
-    user: torch.Tensor
+    users: Tensor
+    """Codes of each version of a user that occurs (n_users, n_user_features), int64."""
+    videos: VideoInputs
+    """Each version of a video that occurs, without numbers."""
+    user: Tensor
     """Row of each example's user (n,)."""
-    video: torch.Tensor
+    video: Tensor
     """Row of each example's video (n,)."""
-    context: torch.Tensor
-    """Codes of each example's moment and device (n, n_context_features), int64."""
-    numbers: torch.Tensor
-    """Numbers of each example's video at that moment (n, n_numeric), float32; no columns where they were not asked for."""
-    label: torch.Tensor
+    past: UserInputs
+    """Codes of each example's moment and device, and what its user did before."""
+    numbers: Tensor
+    """Numbers of each example's video at that moment (n, n_numbers), float32; no columns where they were not asked for."""
+    label: Tensor
     """(n,) float32, 0 or 1."""
-    weight: torch.Tensor
+    weight: Tensor
     """(n,) float32."""
 
     def __len__(self) -> int:
         return len(self.label)
 
-    def user_codes(self, rows: torch.Tensor) -> torch.Tensor:
-        """Codes of user and context of some examples (n_rows, n_user_features + n_context_features)."""
-        return torch.cat((self.users[self.user[rows]], self.context[rows]), dim=1)
+    def user_inputs(self, rows: Tensor) -> UserInputs:
+        """Of some examples."""
+        past = self.past.rows(rows)
+        return past.with_codes(torch.cat((self.users[self.user[rows]], past.codes), dim=1))
 
-    def video_codes(self, rows: torch.Tensor) -> torch.Tensor:
-        """Codes of the videos of some examples (n_rows, n_video_features)."""
-        return self.videos[self.video[rows]]
+    def video_inputs(self, rows: Tensor) -> VideoInputs:
+        """Of some examples."""
+        found = self.videos.rows(self.video[rows])
+        return VideoInputs(found.codes, self.numbers[rows], found.vectors)
 
 
-def encode_examples(
-    spec: FeatureSpec, examples: pa.Table, users: pa.Table, videos: pa.Table, *, numbers: bool = True
-) -> Encoded:
-    """Encode examples; users and videos that the tables do not hold keep their id and miss the rest.
+def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, *, numbers: bool = True) -> Encoded:
+    """Encode some of the examples; users and videos that have no version keep their id and miss the rest.
 
     Args:
         spec: learned on training examples.
-        examples: with counters.
-        users: USER_FEATURES.
-        videos: VIDEO_FEATURES.
-        numbers: whether the videos' numbers are needed.
+        data: examples and features.
+        mask: which examples (n_examples,).
+        numbers: whether the videos' numbers and vectors are needed.
     """
-    distinct_users, user = _distinct(examples.column(col.USER_ID))
-    distinct_videos, video = _distinct(examples.column(col.VIDEO_ID))
-    known_users = look_up(distinct_users, users, col.USER_ID, _NEEDED["users"][1:])
-    facts = look_up(distinct_videos, videos, col.VIDEO_ID, [name for name in spec.video if name != col.VIDEO_ID])
+    chosen = pa.array(np.flatnonzero(mask))
+    examples = data.examples.select([name for name in _NEEDED["examples"] if name not in _LISTS]).take(chosen)
+    lists = data.examples.select([col.DEVICE, col.OCCURRED_AT, *sorted(_LISTS)])
+    known_users, user = _versions(examples, data.users, col.USER_ID)
+    known_videos, video = _versions(examples, data.videos, col.VIDEO_ID)
+    vectors = spec.vectors(known_videos) if numbers else {}
     if numbers:
-        at = examples.column(col.OCCURRED_AT)
-        scaled = torch.from_numpy(spec.scale_videos(example_videos(examples, videos), at))
+        then = example_videos(examples, data.videos)
+        scaled = torch.from_numpy(spec.numbers(then, examples.column(col.OCCURRED_AT)))
     else:
         scaled = torch.empty((examples.num_rows, 0))
+    # Part by part: lists as Arrow holds them are several times the size of their codes.
+    starts = range(0, max(len(chosen), 1), _ROWS_AT_ONCE)
+    parts = (lists.take(chosen.slice(start, _ROWS_AT_ONCE)) for start in starts)
+    past = [_user_inputs(spec, spec.codes("context", part, part.column(col.OCCURRED_AT)), part, data.queries) for part in parts]
     return Encoded(
-        users=stack(spec.encode_users(known_users)),
-        videos=stack({name: vocabulary.encode(facts.column(name)) for name, vocabulary in spec.video.items()}),
+        users=torch.from_numpy(spec.codes("user", known_users)),
+        videos=_video_inputs(spec.codes("video", known_videos), torch.empty((known_videos.num_rows, 0)), vectors),
         user=user,
         video=video,
-        context=stack(spec.encode_context(examples.column(col.OCCURRED_AT), examples.column(col.DEVICE))),
+        past=_joined(past),
         numbers=scaled,
         label=_float_tensor(examples.column(col.LABEL)),
         weight=_float_tensor(examples.column(col.WEIGHT)),
     )
 
 
-def encode_users_at(spec: FeatureSpec, users: pa.Table, at: datetime) -> torch.Tensor:
-    """Codes of users at one moment, on their own newest device (n_users, n_user_features + n_context_features)."""
-    return stack(spec.encode_users(users) | spec.encode_context(at, users.column(col.DEVICE)))
+def encode_users_at(spec: FeatureSpec, users: pa.Table, queries: pa.Table, at: datetime) -> UserInputs:
+    """Users at one moment, on their own newest device.
+
+    Args:
+        spec: of the model.
+        users: USER_FEATURES as of ``at``.
+        queries: QUERY_TEXT.
+        at: the moment.
+    """
+    codes = np.concatenate([spec.codes("user", users), spec.codes("context", users, at)], axis=1)
+    return _user_inputs(spec, codes, users, queries)
 
 
-def stack(codes: Mapping[str, npt.NDArray[np.int64]]) -> torch.Tensor:
-    """Columns of codes, each (n,), side by side (n, n_features)."""
-    return torch.from_numpy(np.ascontiguousarray(np.stack(list(codes.values()), axis=1)))
+def encode_videos_at(spec: FeatureSpec, videos: pa.Table, at: datetime) -> VideoInputs:
+    """Videos at one moment.
+
+    Args:
+        spec: of the model.
+        videos: VIDEO_FEATURES as of ``at``, with VIDEO_TEXT.
+        at: the moment.
+    """
+    return _video_inputs(spec.codes("video", videos), torch.from_numpy(spec.numbers(videos, at)), spec.vectors(videos))
 
 
-def _distinct(column: pa.ChunkedArray) -> tuple[pa.Array, torch.Tensor]:
-    """The distinct values (n_distinct,) and the place of each row's value among them (n,)."""
-    encoded = pc.dictionary_encode(one_chunk(column))
-    return encoded.dictionary, torch.from_numpy(encoded.indices.to_numpy().astype(np.int64))
+def _user_inputs(spec: FeatureSpec, codes: npt.NDArray[np.int64], rows: pa.Table, queries: pa.Table) -> UserInputs:
+    histories = tuple((torch.from_numpy(h.codes), torch.from_numpy(h.ages)) for h in spec.histories(rows).values())
+    texts = tuple(torch.from_numpy(cells) for cells in spec.texts(rows, queries).values())
+    vectors = tuple(torch.from_numpy(found) for found in spec.text_vectors(queries).values())
+    return UserInputs(torch.from_numpy(codes), histories, texts, vectors)
 
 
-def _float_tensor(column: pa.ChunkedArray) -> torch.Tensor:
+def _joined(parts: list[UserInputs]) -> UserInputs:
+    """Parts one after the other."""
+    histories = tuple(
+        (torch.cat([codes for codes, _ in own]), torch.cat([ages for _, ages in own]))
+        for own in zip(*(part.histories for part in parts), strict=True)
+    )
+    texts = tuple(torch.cat(own) for own in zip(*(part.texts for part in parts), strict=True))
+    return UserInputs(torch.cat([part.codes for part in parts]), histories, texts, parts[0].text_vectors)
+
+
+def _video_inputs(codes: npt.NDArray[np.int64], numbers: Tensor, vectors: dict[str, npt.NDArray[np.float32]]) -> VideoInputs:
+    return VideoInputs(torch.from_numpy(codes), numbers, tuple(torch.from_numpy(found) for found in vectors.values()))
+
+
+def _versions(examples: pa.Table, versions: pa.Table, key: str) -> tuple[pa.Table, Tensor]:
+    """The distinct versions of the examples' users or videos, ids without any included, and each example's row (n,)."""
+    ids = one_chunk(examples.column(key)).to_numpy()
+    micros = one_chunk(examples.column(col.OCCURRED_AT)).cast(pa.int64()).to_numpy()
+    row = rows_as_of(ids, micros, versions, key)
+    _, stranger = np.unique(np.where(row < 0, ids, 0), return_inverse=True)
+    _, first, place = np.unique(np.where(row < 0, versions.num_rows + stranger, row), return_index=True, return_inverse=True)
+    found = versions.take(pa.array(row[first], mask=row[first] < 0))
+    return found.set_column(found.column_names.index(key), key, pa.array(ids[first])), torch.from_numpy(place)
+
+
+def _float_tensor(column: pa.ChunkedArray) -> Tensor:
     return torch.from_numpy(one_chunk(column).cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False).copy())

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.features import NUMERIC, FeatureSpec
+from models.features import FeatureSpec
 from models.towers._config import TowersConfig
-from models.towers._data import Encoded, TowerData, encode_examples, encode_users_at, stack
+from models.towers._data import (
+    Encoded,
+    TowerData,
+    UserInputs,
+    VideoInputs,
+    encode_examples,
+    encode_users_at,
+    encode_videos_at,
+)
 from models.towers._losses import class_weights, mean_loss, platt
-from models.towers._modules import Tower
+from models.towers._modules import UserSide, VideoSide
 from models.towers._store import Stored, read, write
 from models.towers._train import SCORE, Progress, Record, Run, batch_rows, hide_ids, in_chunks, run, seeded
 from schemas import EXPOSURES
@@ -45,37 +54,29 @@ class _Ranker(nn.Module):
 
     def __init__(self, config: TowersConfig, spec: FeatureSpec) -> None:
         super().__init__()
-        shape = {
-            "id_dim": config.id_dim,
-            "category_dim": config.category_dim,
-            "out": config.ranker_dim + 1,
-            "sparse_rows": config.sparse_rows,
-        }
-        hidden = config.ranker_hidden
-        self.user = Tower(spec.user_sizes, ids=(col.USER_ID,), n_numeric=0, hidden=hidden, **shape)
-        ids = (col.VIDEO_ID, col.CREATOR_ID)
-        self.video = Tower(spec.video_sizes, ids=ids, n_numeric=len(NUMERIC), hidden=hidden, **shape)
+        shape: dict[str, Any] = {"hidden": config.ranker_hidden, "out": config.ranker_dim + 1}
+        self.user, self.video = UserSide(config, spec, **shape), VideoSide(config, spec, **shape)
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
     def start_at(self, rate: float) -> None:
         """Set the first guess to the base rate, so that training does not begin by unlearning one half."""
         with torch.no_grad():
-            self.user.bias[-1] = float(np.log(rate / (1.0 - rate)))
+            self.user.tower.bias[-1] = float(np.log(rate / (1.0 - rate)))
 
-    def user_vectors(self, codes: Tensor) -> Tensor:
-        """Vectors (n, ranker_dim + 2) of user and context codes (n, n_features)."""
-        out = self.user(codes)
+    def user_vectors(self, inputs: UserInputs) -> Tensor:
+        """Vectors (n, ranker_dim + 2) of users."""
+        out = self.user(inputs)
         scale, shift = self.calibration
         return torch.cat((scale * out[:, :-1], scale * out[:, -1:] + shift, scale.expand(len(out), 1)), dim=1)
 
-    def video_vectors(self, codes: Tensor, numbers: Tensor) -> Tensor:
-        """Vectors (n, ranker_dim + 2) of video codes (n, n_features) and numbers (n, n_numeric)."""
-        out = self.video(codes, numbers)
+    def video_vectors(self, inputs: VideoInputs) -> Tensor:
+        """Vectors (n, ranker_dim + 2) of videos."""
+        out = self.video(inputs)
         return torch.cat((out[:, :-1], torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
 
-    def forward(self, user_codes: Tensor, video_codes: Tensor, numbers: Tensor) -> Tensor:
+    def forward(self, users: UserInputs, videos: VideoInputs) -> Tensor:
         """Logits (n,) of n pairs."""
-        return (self.user_vectors(user_codes) * self.video_vectors(video_codes, numbers)).sum(dim=1)
+        return (self.user_vectors(users) * self.video_vectors(videos)).sum(dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +89,31 @@ class FittedRanker:
     best_epoch: int
     module: _Ranker
 
-    def user_vectors(self, users: pa.Table, at: datetime) -> Vectors:
-        """Vectors (n_users, ranker_dim + 2) of users, in order, at a moment and on their newest device."""
-        return _numpy(in_chunks(self.module.user_vectors, encode_users_at(self.spec, users, at)))
+    def user_vectors(self, users: pa.Table, queries: pa.Table, at: datetime) -> Vectors:
+        """Vectors (n_users, ranker_dim + 2) of users, in order, at a moment and on their newest device.
+
+        Args:
+            users: USER_FEATURES as of ``at``.
+            queries: QUERY_TEXT.
+            at: the moment.
+        """
+        inputs = encode_users_at(self.spec, users, queries, at)
+        return _numpy(in_chunks(lambda rows: self.module.user_vectors(inputs.rows(rows)), len(inputs)))
 
     def video_vectors(self, videos: pa.Table, at: datetime) -> Vectors:
-        """Vectors (n_videos, ranker_dim + 2) of videos, in order, at a moment; counters as ``videos`` holds them."""
-        codes, numbers = self.spec.encode_videos(videos, at)
-        return _numpy(in_chunks(self.module.video_vectors, stack(codes), torch.from_numpy(numbers)))
+        """Vectors (n_videos, ranker_dim + 2) of videos, in order, at a moment.
 
-    def predict(self, examples: pa.Table, users: pa.Table, videos: pa.Table) -> npt.NDArray[np.float64]:
-        """Probability of relevance (n_examples,) of each example, with its own moment, device and counters."""
-        encoded = encode_examples(self.spec, examples, users, videos)
-        logits = in_chunks(lambda rows: _logits(self.module, encoded, rows), torch.arange(len(encoded)))
+        Args:
+            videos: VIDEO_FEATURES as of ``at``, with VIDEO_TEXT.
+            at: the moment.
+        """
+        inputs = encode_videos_at(self.spec, videos, at)
+        return _numpy(in_chunks(lambda rows: self.module.video_vectors(inputs.rows(rows)), len(inputs)))
+
+    def predict(self, data: TowerData, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        """Probability of relevance (n,) of some examples (n_examples,), each at its own moment and on its device."""
+        encoded = encode_examples(self.spec, data, mask)
+        logits = in_chunks(lambda rows: _logits(self.module, encoded, rows), len(encoded))
         return np.asarray(torch.sigmoid(logits.double()).numpy())
 
     def save(self, directory: Path) -> None:
@@ -135,11 +148,11 @@ def fit_ranker(
     Raises:
         ReelflowError: the training examples do not hold both labels.
     """
-    spec = FeatureSpec.fit(data.training(), data.users, data.videos, min_count=config.min_count)
+    spec = data.fit_spec(min_count=config.min_count, leave_out=config.leave_out)
     shown = pc.equal(data.examples.column(col.EXPOSURE), _SHOWN).to_numpy()
     if not (shown & data.train).any():
         shown = np.ones_like(shown)
-    train, validation = (_encode(spec, data, mask & shown) for mask in (data.train, data.validation))
+    train, validation = (encode_examples(spec, data, mask & shown) for mask in (data.train, data.validation))
     rate = ((train.label * train.weight).sum() / train.weight.sum()).item()
     if not 0.0 < rate < 1.0:
         raise ReelflowError(
@@ -148,13 +161,13 @@ def fit_ranker(
         )
     with seeded(seed, config.threads) as generator:
         module = _Ranker(config, spec)
-        module.user.start_ids(spec.user, list(spec.user_sizes), seed)
-        module.video.start_ids(spec.video, list(spec.video_sizes), seed + 1)
+        module.user.start_ids(spec, seed)
+        module.video.start_ids(spec, seed + 1)
         module.start_at(rate)
         trained = _train(config, module, train, validation, generator=generator, progress=progress, epochs=epochs)
         if config.loss != "bce":
             held = validation if epochs is None and len(validation) else train
-            logits = in_chunks(lambda rows: _logits(module, held, rows), torch.arange(len(held)))
+            logits = in_chunks(lambda rows: _logits(module, held, rows), len(held))
             module.calibration.copy_(torch.tensor(platt(logits, held.label, held.weight)))
     return FittedRanker(config, spec, trained.history, trained.best_epoch, module)
 
@@ -174,12 +187,15 @@ def _train(
         weight = weight * class_weights(config.class_balanced_beta, train.label, weight).float()[train.label.long()]
 
     def step(rows: Tensor) -> Tensor:
-        users = hide_ids(train.user_codes(rows), module.user.id_columns, config.id_dropout, generator)
-        videos = hide_ids(train.video_codes(rows), module.video.id_columns, config.id_dropout, generator)
-        return mean_loss(config, module(users, videos, train.numbers[rows]), train.label[rows], weight[rows])
+        users, videos = train.user_inputs(rows), train.video_inputs(rows)
+        hidden = (
+            side.with_codes(hide_ids(side.codes, tower.id_columns, config.id_dropout, generator))
+            for side, tower in ((users, module.user.tower), (videos, module.video.tower))
+        )
+        return mean_loss(config, module(*hidden), train.label[rows], weight[rows])
 
     def validate() -> Mapping[str, float]:
-        logits = in_chunks(lambda rows: _logits(module, validation, rows), torch.arange(len(validation)))
+        logits = in_chunks(lambda rows: _logits(module, validation, rows), len(validation))
         if config.loss != "bce":
             scale, shift = platt(logits, validation.label, validation.weight)
             logits = scale * logits + shift
@@ -201,12 +217,8 @@ def _train(
 
 
 def _logits(module: _Ranker, encoded: Encoded, rows: Tensor) -> Tensor:
-    logits: Tensor = module(encoded.user_codes(rows), encoded.video_codes(rows), encoded.numbers[rows])
+    logits: Tensor = module(encoded.user_inputs(rows), encoded.video_inputs(rows))
     return logits
-
-
-def _encode(spec: FeatureSpec, data: TowerData, mask: npt.NDArray[np.bool_]) -> Encoded:
-    return encode_examples(spec, data.examples.filter(pa.array(mask)), data.users, data.videos)
 
 
 def _numpy(tensor: Tensor) -> Vectors:

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from models._vocabulary import RESERVED
 from models.features import FeatureSpec
 from models.towers._config import TowersConfig
-from models.towers._data import Encoded, TowerData, encode_examples, encode_users_at
-from models.towers._modules import Tower, start_table, table
+from models.towers._data import Encoded, TowerData, UserInputs, encode_examples, encode_users_at
+from models.towers._modules import UserSide, start_table, table
 from models.towers._store import Stored, read, write
 from models.towers._train import SCORE, Progress, Record, batch_rows, hide_ids, in_chunks, run, seeded
 from schemas import columns as col
@@ -34,6 +34,7 @@ from schemas.errors import ReelflowError
 KIND = "retrieval"
 Vectors = npt.NDArray[np.float32]
 
+_VIDEO = "video_id"  # the feature; retrieval needs it
 _VALIDATION_POSITIVES = 2000  # each is ranked against the whole catalogue
 _RECALL_AT = 100
 
@@ -43,23 +44,14 @@ class _Retrieval(nn.Module):
 
     def __init__(self, config: TowersConfig, spec: FeatureSpec) -> None:
         super().__init__()
-        self.user = Tower(
-            spec.user_sizes,
-            ids=(col.USER_ID,),
-            id_dim=config.id_dim,
-            category_dim=config.category_dim,
-            n_numeric=0,
-            hidden=config.hidden,
-            out=config.dim,
-            sparse_rows=config.sparse_rows,
-        )
-        rows = spec.video_sizes[col.VIDEO_ID]
+        self.user = UserSide(config, spec, hidden=config.hidden, out=config.dim)
+        rows = spec.vocabularies[_VIDEO].size
         # Unit vectors are wanted, so the scale is free; that of one column gives Adam's steps the usual relative size.
         self.video = table(rows, config.dim, sparse_rows=config.sparse_rows, std=config.dim**-0.5, neutral=False)
 
-    def user_vectors(self, codes: Tensor) -> Tensor:
-        """Unit vectors (n, dim) of user and context codes (n, n_features)."""
-        return F.normalize(self.user(codes), dim=1)
+    def user_vectors(self, inputs: UserInputs) -> Tensor:
+        """Unit vectors (n, dim) of users."""
+        return F.normalize(self.user(inputs), dim=1)
 
     def video_vectors(self, codes: Tensor) -> Tensor:
         """Unit vectors (n, dim) of video codes (n,)."""
@@ -76,16 +68,23 @@ class FittedRetrieval:
     best_epoch: int
     module: _Retrieval
 
-    def user_vectors(self, users: pa.Table, at: datetime) -> Vectors:
+    def user_vectors(self, users: pa.Table, queries: pa.Table, at: datetime) -> Vectors:
         """Unit vectors (n_users, dim) of users, in order, at a moment and on their newest device.
 
         A user whom training did not see is placed by the other features.
+
+        Args:
+            users: USER_FEATURES as of ``at``.
+            queries: QUERY_TEXT.
+            at: the moment.
         """
-        return _numpy(in_chunks(self.module.user_vectors, encode_users_at(self.spec, users, at)))
+        inputs = encode_users_at(self.spec, users, queries, at)
+        return _numpy(in_chunks(lambda rows: self.module.user_vectors(inputs.rows(rows)), len(inputs)))
 
     def video_vectors(self, video_ids: npt.NDArray[np.int64]) -> Vectors:
         """Unit vectors (n, dim) of videos, in order; all unknown ones share one, see ``known_videos``."""
-        return _numpy(in_chunks(self.module.video_vectors, torch.from_numpy(self._codes(video_ids))))
+        codes = torch.from_numpy(self._codes(video_ids))
+        return _numpy(in_chunks(lambda rows: self.module.video_vectors(codes[rows]), len(codes)))
 
     def known_videos(self, video_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Whether training saw each video often enough to give it a vector of its own (n,)."""
@@ -108,7 +107,7 @@ class FittedRetrieval:
         return FittedRetrieval(stored.config, stored.spec, stored.history, stored.best_epoch, module)
 
     def _codes(self, video_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return self.spec.video[col.VIDEO_ID].encode(pa.array(video_ids, type=pa.int64()))
+        return self.spec.vocabularies[_VIDEO].encode(pa.array(video_ids, type=pa.int64()))
 
 
 def fit_retrieval(
@@ -127,10 +126,10 @@ def fit_retrieval(
     Raises:
         ReelflowError: no training example is a positive.
     """
-    spec = FeatureSpec.fit(data.training(), data.users, data.videos, min_count=config.min_count)
+    spec = data.fit_spec(min_count=config.min_count, leave_out=config.leave_out)
     positive = data.examples.column(col.LABEL).to_numpy() == 1
-    train = _encode(spec, data, data.train & positive)
-    validation = _encode(spec, data, data.validation & positive)
+    train = encode_examples(spec, data, data.train & positive, numbers=False)
+    validation = encode_examples(spec, data, data.validation & positive, numbers=False)
     if len(train) == 0:
         raise ReelflowError(
             f"retrieval: found no relevant example (label 1) among {int(data.train.sum())} training examples; expected at "
@@ -138,12 +137,13 @@ def fit_retrieval(
         )
     with seeded(seed, config.threads) as generator:
         module = _Retrieval(config, spec)
-        module.user.start_ids(spec.user, list(spec.user_sizes), seed)
-        start_table(module.video, spec.video[col.VIDEO_ID], seed, std=config.dim**-0.5)
+        module.user.start_ids(spec, seed)
+        start_table(module.video, spec.vocabularies[_VIDEO], seed, std=config.dim**-0.5)
         batch = batch_rows(len(train), largest=config.retrieval_batch_size, min_steps=config.min_steps_per_epoch)
-        softmax = _SampledSoftmax(config, module, train, batch, generator)
+        softmax = _SampledSoftmax(config, module, spec, train, batch=batch, generator=generator)
         chosen = torch.randperm(len(validation), generator=generator)[:_VALIDATION_POSITIVES]
-        chosen = chosen[validation.videos[validation.video[chosen], 0] >= RESERVED] if len(chosen) else chosen
+        wanted = _video_codes(spec, validation)
+        chosen = chosen[wanted[chosen] >= RESERVED] if len(chosen) else chosen
         trained = run(
             module,
             softmax.step,
@@ -151,7 +151,7 @@ def fit_retrieval(
             batch=batch,
             config=config,
             generator=generator,
-            validate=(lambda: _validate(module, validation, chosen)) if len(chosen) else None,
+            validate=(lambda: _validate(module, validation, wanted, chosen)) if len(chosen) else None,
             epochs=epochs,
             progress=progress,
         )
@@ -162,10 +162,17 @@ class _SampledSoftmax:
     """The loss of a batch of positives against the distinct videos of the batch and of an even draw."""
 
     def __init__(
-        self, config: TowersConfig, module: _Retrieval, train: Encoded, batch: int, generator: torch.Generator
+        self,
+        config: TowersConfig,
+        module: _Retrieval,
+        spec: FeatureSpec,
+        train: Encoded,
+        *,
+        batch: int,
+        generator: torch.Generator,
     ) -> None:
         self.config, self.module, self.train, self.generator = config, module, train, generator
-        self.video = train.videos[train.video, 0]
+        self.video = _video_codes(spec, train)
         self.n_videos = module.video.num_embeddings
         share = torch.bincount(self.video, minlength=self.n_videos).double() / len(train)
         absent_from_batch = (1.0 - share) ** min(batch, len(train))
@@ -174,35 +181,38 @@ class _SampledSoftmax:
 
     def step(self, rows: Tensor) -> Tensor:
         """Mean loss of the positives in ``rows`` (batch,), weighted."""
-        codes = hide_ids(self.train.user_codes(rows), self.module.user.id_columns, self.config.id_dropout, self.generator)
+        users = self.train.user_inputs(rows)
+        columns = self.module.user.tower.id_columns
+        users = users.with_codes(hide_ids(users.codes, columns, self.config.id_dropout, self.generator))
         drawn = torch.randint(self.n_videos, (self.config.uniform_negatives,), generator=self.generator)
         candidates, place = torch.unique(torch.cat((self.video[rows], drawn)), return_inverse=True)
-        cosines = self.module.user_vectors(codes) @ self.module.video_vectors(candidates).T
+        cosines = self.module.user_vectors(users) @ self.module.video_vectors(candidates).T
         logits = cosines / self.config.temperature - self.log_chance[candidates]
         losses = F.cross_entropy(logits, place[: len(rows)], reduction="none")
         weight = self.train.weight[rows]
         return (losses * weight).sum() / weight.sum()
 
 
-def _validate(module: _Retrieval, validation: Encoded, rows: Tensor) -> Mapping[str, float]:
+def _validate(module: _Retrieval, validation: Encoded, wanted: Tensor, rows: Tensor) -> Mapping[str, float]:
     """How high the videos of some positives rank for their users among all known videos.
 
     With one relevant video, nDCG is 1 / log2(1 + rank).
     """
     codes = torch.arange(RESERVED, module.video.num_embeddings)
     videos = module.video_vectors(codes)
-    own = validation.videos[validation.video[rows], 0] - RESERVED
+    own = wanted[rows] - RESERVED
     ranks = []
     for part, target in zip(torch.split(rows, 256), torch.split(own, 256), strict=True):
-        scores = module.user_vectors(validation.user_codes(part)) @ videos.T
+        scores = module.user_vectors(validation.user_inputs(part)) @ videos.T
         ranks.append((scores > scores.gather(1, target[:, None])).sum(dim=1) + 1)
     rank = torch.cat(ranks).double()
     recall = (rank <= _RECALL_AT).double().mean().item()
     return {SCORE: (1.0 / torch.log2(1.0 + rank)).mean().item(), f"recall_at_{_RECALL_AT}": recall}
 
 
-def _encode(spec: FeatureSpec, data: TowerData, mask: npt.NDArray[np.bool_]) -> Encoded:
-    return encode_examples(spec, data.examples.filter(pa.array(mask)), data.users, data.videos, numbers=False)
+def _video_codes(spec: FeatureSpec, encoded: Encoded) -> Tensor:
+    """Code of each example's video (n,)."""
+    return encoded.videos.codes[encoded.video, list(spec.coded("video")).index(_VIDEO)]
 
 
 def _numpy(tensor: Tensor) -> Vectors:

@@ -13,6 +13,7 @@ CLASSES = {
     "window": ("jobs._stage", "WindowConfig"),
     "spark": ("jobs._session", "SparkConfig"),
     "fan_out": ("jobs._fan_out", "FanOutConfig"),
+    "expectations": ("jobs._expectations", "ExpectationsConfig"),
     "ingest": ("jobs.ingest", "IngestConfig"),
     "examples": ("jobs.examples", "ExamplesConfig"),
     "split": ("jobs._training", "SplitConfig"),

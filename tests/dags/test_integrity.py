@@ -9,8 +9,9 @@ import pytest
 from .conftest import DAGS, REPOSITORY
 
 EDGES = {
-    "ingest": {"examples"},
+    "ingest": {"examples", "text"},
     "examples": {"features"},
+    "text": {"train_wals", "train_towers"},
     "features": {"train_wals", "train_towers"},
     "train_wals": {"gate"},
     "train_towers": {"gate"},
@@ -18,7 +19,8 @@ EDGES = {
     "verdict": {"index"},
     "index": {"recommend"},
     "recommend": {"publish"},
-    "publish": {"summary"},
+    "publish": {"data_docs", "summary"},
+    "data_docs": {"summary"},
     "summary": set(),
 }
 SPARK = {"ingest", "examples", "features", "recommend"}
@@ -84,10 +86,10 @@ def test_every_task_ends(daily):
         assert task.retry_delay == timedelta(minutes=2), task.task_id
 
 
-def test_a_refusal_skips_all_but_the_summary(daily):
+def test_a_refusal_skips_all_but_data_docs_and_the_summary(daily):
     assert daily.get_task("verdict").ignore_downstream_trigger_rules is False
     rules = {task.task_id: task.trigger_rule.value for task in daily.tasks if task.trigger_rule.value != "all_success"}
-    assert rules == {"summary": "none_failed"}
+    assert rules == {"data_docs": "all_done", "summary": "none_failed"}
 
 
 @pytest.mark.parametrize(

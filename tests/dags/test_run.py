@@ -12,7 +12,10 @@ from .conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-STAGES = ["ingest", "examples", "features", "train_wals", "train_towers", "gate", "index", "recommend", "publish", "summary"]
+STAGES = [
+    "ingest", "examples", "text", "features", "train_wals", "train_towers", "gate", "index", "recommend", "publish",
+    "data_docs", "summary",
+]  # fmt: skip
 
 STAGE = """
 import json, os, sys
@@ -101,7 +104,7 @@ def test_passed(run, workspace):
     shown, trace, error, timing = run({"verdict": {"passed": True, "reason": "correlation 0.93"}})
     assert error is None
     assert sorted(trace) == sorted(f"{stage} --as-of 2026-01-08T00:00:00Z" for stage in STAGES)
-    assert [line.split()[0] for line in trace][-4:] == ["index", "recommend", "publish", "summary"]
+    assert [line.split()[0] for line in trace][-5:] == STAGES[-5:]
     assert shown.splitlines()[0] == "reelflow | ingest | done"
     assert "reelflow | verdict | passed: correlation 0.93" in shown.splitlines()
     assert all(line.startswith("reelflow | ") for line in shown.splitlines())
@@ -127,6 +130,7 @@ def test_an_error_that_a_person_must_mend_is_not_retried(run):
     shown, trace, error, _ = run({"fails": {"train_wals": 2}}, REELFLOW_RETRIES="2")
     assert [line.split()[0] for line in trace].count("train_wals") == 1
     assert not {"gate", "publish", "summary"} & {line.split()[0] for line in trace}
+    assert "data_docs" in {line.split()[0] for line in trace}
     assert "reelflow | train_wals | error: told to" in shown.splitlines()
     assert "a retry cannot mend" in error
     assert "the whole log:" in error
@@ -135,7 +139,7 @@ def test_an_error_that_a_person_must_mend_is_not_retried(run):
 @pytest.mark.airflow
 def test_the_same_holds_on_spark(run):
     shown, trace, error, _ = run({"fails": {"ingest": 2}}, REELFLOW_RETRIES="2")
-    assert trace == ["ingest --as-of 2026-01-08T00:00:00Z"]
+    assert [line.split()[0] for line in trace] == ["ingest", "data_docs"]
     assert "reelflow | ingest | error: told to" in shown.splitlines()
     assert "a retry cannot mend" in error
 
@@ -143,7 +147,7 @@ def test_the_same_holds_on_spark(run):
 @pytest.mark.airflow
 def test_a_missing_connection_does_not_fall_back_to_yarn(run):
     _, trace, error, _ = run(AIRFLOW_CONN_SPARK_DEFAULT=None)
-    assert trace == []
+    assert [line.split()[0] for line in trace] == ["data_docs"]
     assert "connection 'spark_default': not found" in error
     assert "AIRFLOW_CONN_SPARK_DEFAULT" in error
 

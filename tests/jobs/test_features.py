@@ -3,7 +3,6 @@ import random
 import duckdb
 import pyarrow as pa
 import pytest
-from pyspark.sql import functions as f
 
 from jobs import examples, features
 from jobs._tables import Partition
@@ -11,9 +10,8 @@ from models.popularity import counters_as_of
 from schemas import EXAMPLES, USER_FEATURES, VIDEO_COUNTS, VIDEO_FEATURES
 from tests.builders import MADE_BY_HAND, arrow, interaction, moment, seconds, tree, window, write_catalogue, write_interactions
 
-pytestmark = pytest.mark.spark
-
 AS_OF = moment("2026-01-08T00:00")
+ATTRIBUTES = ("age", "gender", "language", "country", "city", "device", "interaction_count", "watched")
 DAYS = window("2026-01-05T00:00", "2026-01-08T00:00")
 ARGUMENTS = ("--start", "2026-01-05T00:00:00Z", "--end", "2026-01-08T00:00:00Z")
 
@@ -31,7 +29,7 @@ def by_id(rows, key):
 
 
 @pytest.fixture(scope="module")
-def made(spark, new_workspace):
+def made(new_workspace):
     """Three days by hand: what was known of video 10 on the 5th and the 7th, and the acts of users 1, 2 and 50."""
     space = new_workspace({"features": {"popularity_half_life_days": 2.0}})
     fifth, seventh = moment("2026-01-05T09:10"), moment("2026-01-07T23:59:59")
@@ -53,7 +51,7 @@ def made(spark, new_workspace):
         interaction("4", "dislike", moment("2026-01-07T09:00"), 1, 20),
         interaction("5", "impression", moment("2026-01-07T09:00"), 1, 40),
         interaction("6", "share", moment("2026-01-07T09:00"), 1, 41),
-        interaction("7", "search", moment("2026-01-07T09:30"), 1, None),
+        interaction("7", "search", moment("2026-01-07T09:30"), 1, None, query="cats"),
         interaction("8", "impression", moment("2026-01-07T10:00"), 2, 10, device="tablet"),
         interaction("9", "click", moment("2026-01-07T23:00"), 50, 10, device="a"),
         interaction("91", "click", moment("2026-01-07T23:00"), 50, 10, device="b"),
@@ -78,9 +76,19 @@ def made(spark, new_workspace):
 
 class TestUsers:
     def test_attributes_and_what_was_watched(self, made):
-        assert by_id(made[0].rows(USER_FEATURES, DAYS), "user_id")[1] == {
-            "user_id": 1, "age_bucket": "25-34", "gender": "f", "language": "de", "country": "DE", "city": "Ulm",
+        found = by_id(made[0].rows(USER_FEATURES, DAYS), "user_id")[1]
+        assert {name: value for name, value in found.items() if not name.endswith(("_history", "_seconds"))} == {
+            "user_id": 1, "age": 30, "gender": "f", "language": "de", "country": "DE", "city": "Ulm",
             "device": "phone", "interaction_count": 6, "watched": [10, 20, 30],
+        }  # fmt: skip
+
+    def test_histories_as_of_the_end(self, made):
+        found = by_id(made[0].rows(USER_FEATURES, DAYS), "user_id")[1]
+        assert {name: value for name, value in found.items() if name.endswith(("_history", "_seconds"))} == {
+            "watched_history": [30], "watched_ages_seconds": [63 * 3600],
+            "liked_history": [10], "liked_ages_seconds": [39 * 3600],
+            "seen_history": [40], "seen_ages_seconds": [15 * 3600],
+            "searched_history": ["cats"], "searched_ages_seconds": [14 * 3600 + 1800],
         }  # fmt: skip
 
     def test_an_impression_is_no_act_but_tells_the_device(self, made):
@@ -89,13 +97,13 @@ class TestUsers:
 
     def test_what_lies_before_the_window_is_not_seen(self, made):
         found = by_id(made[0].rows(USER_FEATURES, DAYS), "user_id")[3]
-        assert (found["interaction_count"], found["watched"], found["device"], found["age_bucket"]) == (0, [], None, None)
+        assert (found["interaction_count"], found["watched"], found["device"], found["age"]) == (0, [], None, None)
 
     def test_a_user_of_the_log_alone_has_a_row(self, made):
         rows = made[0].rows(USER_FEATURES, DAYS)
         assert [row["user_id"] for row in rows] == [1, 2, 3, 50]
-        assert rows[3] == {
-            "user_id": 50, "age_bucket": None, "gender": None, "language": None, "country": None, "city": None,
+        assert {name: rows[3][name] for name in ("user_id", *ATTRIBUTES)} == {
+            "user_id": 50, "age": None, "gender": None, "language": None, "country": None, "city": None,
             "device": "b", "interaction_count": 2, "watched": [10],
         }  # fmt: skip
 
@@ -105,9 +113,17 @@ class TestVideos:
         found = by_id(made[0].rows(VIDEO_FEATURES, DAYS), "video_id")[10]
         # 5th: one example of weight 1 and two of weight 5. 7th: an organic like, which is no impression.
         assert (found["impressions"], found["views"], found["likes"], found["relevant"]) == (11.0, 6.0, 2.0, 2.0)
-        assert found["popularity"] == 1 + 0.5 ** (2 / 2.0)
+        assert found["popularity"] == pytest.approx(1 + 0.5 ** (2 / 2.0), rel=1e-12)
         facts = {"creator_id": 4, "language": "de", "duration_seconds": 100.0, "uploaded_at": moment("2026-01-01T00:00")}
         assert {name: found[name] for name in facts} == facts
+
+    def test_trends_as_of_the_end(self, made):
+        found = by_id(made[0].rows(VIDEO_FEATURES, DAYS), "video_id")[10]
+        assert {name: value for name, value in found.items() if "_last_" in name} == {
+            "impressions_last_hour": 0, "impressions_last_day": 1, "impressions_last_week": 1,
+            "views_last_hour": 0, "views_last_day": 0, "views_last_week": 0,
+            "likes_last_hour": 0, "likes_last_day": 0, "likes_last_week": 1,
+        }  # fmt: skip
 
     def test_what_must_not_be_shown_is_said(self, made):
         found = by_id(made[0].rows(VIDEO_FEATURES, DAYS), "video_id")
@@ -131,17 +147,11 @@ class TestVideos:
         ]
 
 
-def test_ages_fall_into_buckets(spark):
-    ages = [None, 0, 17, 18, 24, 25, 34, 35, 44, 45, 54, 55, 150]
-    found = spark.createDataFrame([(age,) for age in ages], "age int").select(features.age_bucket(f.col("age"))).collect()
-    assert [row[0] for row in found] == [
-        None, "0-17", "0-17", "18-24", "18-24", "25-34", "25-34", "35-44", "35-44", "45-54", "45-54", "55+", "55+",
-    ]  # fmt: skip
-
-
 def test_the_report_and_a_second_run(made):
     space, report = made
-    assert report.wrote == {"video counts": 4, "user features": 4, "video features": 3}
+    assert report.wrote == {
+        "video hours": 4, "user history": 8, "example features": 6, "video counts": 4, "user features": 4, "video features": 3,
+    }  # fmt: skip
     before = tree(space.lake.root)
     assert space.run(features, *ARGUMENTS).up_to_date
     assert space.run(features, *ARGUMENTS, "--force").wrote == report.wrote
@@ -149,7 +159,7 @@ def test_the_report_and_a_second_run(made):
 
 
 @pytest.fixture(scope="module")
-def random_log(spark, new_workspace):
+def random_log(new_workspace):
     """Three days of random events, labelled by the examples stage."""
     rng = random.Random(3)
     space = new_workspace({"examples": {"negative_sample_rate": 0.25}})

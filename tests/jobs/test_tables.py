@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs._recipe import Recipe, code_version
-from jobs._tables import MANIFEST, Lake, Partition, TableError
+from jobs._recipe import CURRENT, Recipe, State, Status, code_version
+from jobs._tables import ARCHIVED, MANIFEST, Lake, Partition, TableError
 from schemas import Field, Table
 from schemas.errors import ReelflowError
 from tests.builders import tree, window
@@ -68,6 +68,7 @@ class TestPartition:
     def test_paths_and_starts(self):
         hour = Partition.hour(dt.datetime(2026, 1, 7, 9, 59, tzinfo=dt.UTC))
         assert (DAY.path, hour.path) == ("dt=2026-01-07", "dt=2026-01-07/hr=09")
+        assert [Partition.parse(Path(found.path)) for found in (hour, DAY)] == [hour, DAY]
         assert hour.start == dt.datetime(2026, 1, 7, 9, tzinfo=dt.UTC)
         assert DAY.start == dt.datetime(2026, 1, 7, tzinfo=dt.UTC)
 
@@ -90,8 +91,25 @@ class TestCommit:
             "code_version": "code-1",
             "parameters": {"rate": 0.5},
             "counts": {"read": 3},
+            "profile": {
+                "columns": {
+                    "id": {"nulls": 0, "min": 1, "max": 2},
+                    "kind": {"nulls": 0, "values": ["ant"]},
+                    "share": {"nulls": 0, "min": 0.5, "max": 0.5},
+                    "tags": {"nulls": 0},
+                },
+                "keys": 2,
+            },
         }
         assert sorted(path.name for path in folder.iterdir()) == sorted([MANIFEST, file.name])
+
+    def test_a_manifest_from_before_there_were_profiles_loads(self, lake):
+        lake.write(TABLE, DAY, rows(1, 2), RECIPE)
+        path = lake.root / "scores/dt=2026-01-07" / MANIFEST
+        old = {name: value for name, value in json.loads(path.read_text()).items() if name != "profile"}
+        path.write_text(json.dumps(old))
+        assert lake.manifest(TABLE, DAY).profile == {}
+        assert lake.status(TABLE, DAY, RECIPE).current
 
     def test_the_same_input_gives_the_same_bytes(self, lake, tmp_path):
         other = Lake(tmp_path / "other")
@@ -228,6 +246,49 @@ class TestRead:
         assert lake.digest(TABLE, [other, DAY]) == one != empty
         lake.write(TABLE, DAY, rows(2), RECIPE)
         assert lake.digest(TABLE, [DAY, other]) not in (one, empty)
+
+
+class TestArchived:
+    @pytest.fixture
+    def lake(self, lake):
+        """A lake whose partition has given its file away."""
+        lake.write(TABLE, DAY, rows(1, 2), RECIPE)
+        (file,) = lake.files(TABLE, [DAY])
+        file.unlink()
+        (lake.path(TABLE, DAY) / ARCHIVED).write_text('{"cold": "/cold"}')
+        return lake
+
+    def test_is_up_to_date_as_long_as_its_recipe_is(self, lake):
+        status = lake.status(TABLE, DAY, RECIPE)
+        assert (status, status.current) == (Status(State.ARCHIVED, "lies in /cold"), True)
+        assert lake.status(TABLE, DAY, replace(RECIPE, code_version="code-2")).state is State.STALE
+        assert lake.status(replace(TABLE, version=2), DAY, RECIPE).state is State.STALE
+
+    def test_of_several_tables_one_that_is_stale_counts_more(self, lake):
+        lake.write(HOURLY, DAY, rows(1), RECIPE)
+        assert lake.first_status((HOURLY, TABLE), DAY, RECIPE).state is State.ARCHIVED
+        assert lake.first_status((HOURLY,), DAY, RECIPE) == CURRENT
+        lake.write(HOURLY, DAY, rows(1), replace(RECIPE, code_version="code-2"))
+        assert lake.first_status((TABLE, HOURLY), DAY, RECIPE).state is State.STALE
+
+    def test_has_rows_and_a_digest_but_no_files(self, lake, tmp_path):
+        live = Lake(tmp_path / "live")
+        live.write(TABLE, DAY, rows(1, 2), RECIPE)
+        assert lake.digest(TABLE, [DAY]) == live.digest(TABLE, [DAY])
+        assert lake.manifest(TABLE, DAY) == live.manifest(TABLE, DAY)
+        assert lake.every(TABLE) == lake.partitions(TABLE, window("00:00", "06:00")) == [DAY]
+        with pytest.raises(TableError) as error:
+            lake.files(TABLE, [DAY])
+        assert str(error.value) == (
+            "table scores: partition dt=2026-01-07 is archived, it lies in /cold/scores/dt=2026-01-07; bring it back by: "
+            "python -m jobs.archive --restore --table scores --start 2026-01-07 --end 2026-01-08"
+        )
+
+    def test_a_commit_makes_it_live_again(self, lake):
+        lake.write(TABLE, DAY, rows(3), RECIPE)
+        assert lake.archived(TABLE, DAY) is None
+        assert lake.status(TABLE, DAY, RECIPE) == CURRENT
+        assert ids(lake) == [3]
 
 
 class TestStaging:

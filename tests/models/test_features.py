@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models._vocabulary import Vocabulary, look_up
+from models._vocabulary import Vocabulary
+from models.rows import look_up
 from models.features import COUNTERS, DAY_OF_WEEK, HOUR_BUCKET, NUMERIC, FeatureSpec, example_videos
 from schemas.errors import ReelflowError
 

@@ -1,0 +1,33 @@
+"""The features of users, contexts and videos: declared once, and encoded by the same code for training and inference."""
+
+from models.features._declared import FEATURES
+from models.features._kinds import (
+    Bucket,
+    Clock,
+    Embedding,
+    Feature,
+    Number,
+    OneHot,
+    Sequence,
+    TextMean,
+    Vector,
+)
+from models.features._spec import FeatureSpec, History, example_users, example_videos, with_text
+
+__all__ = [
+    "FEATURES",
+    "Bucket",
+    "Clock",
+    "Embedding",
+    "Feature",
+    "FeatureSpec",
+    "History",
+    "Number",
+    "OneHot",
+    "Sequence",
+    "TextMean",
+    "Vector",
+    "example_users",
+    "example_videos",
+    "with_text",
+]
