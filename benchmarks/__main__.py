@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME ...] [--events N]``: measure, print a table, and the same as JSON on the last line."""
+"""``python -m benchmarks [NAME ...] [--events N] [--hours N]``: measure, print a table, and JSON on the last line."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "topk", "store", "etl")
+NAMES = ("wals", "topk", "store", "etl", "features")
 
 
 def main() -> None:
     """Run the named benchmarks, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and print a table and JSON.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all by default")
-    parser.add_argument("--events", type=int, metavar="N", help="raw events for etl")
+    parser.add_argument("--events", type=int, metavar="N", help="raw events for etl and features")
+    parser.add_argument("--hours", type=int, metavar="N", help="hours that those of features are spread over")
     given = parser.parse_args()
     names = given.names or list(NAMES)
     if given.events:
         os.environ["REELFLOW_BENCH_EVENTS"] = str(given.events)
+    if given.hours:
+        os.environ["REELFLOW_BENCH_HOURS"] = str(given.hours)
     if unknown := [name for name in names if name not in NAMES]:
         sys.exit(f"benchmarks: found {', '.join(unknown)}; expected some of {', '.join(NAMES)}")
     figures = []

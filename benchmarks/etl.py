@@ -9,7 +9,6 @@ others share the machine, the time of the processor is the figure that they dist
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import timedelta
 from importlib import import_module
@@ -31,6 +30,7 @@ from benchmarks import _etl_reference
 from benchmarks._etl_reference import Rules
 from benchmarks._events import START, write_events
 from benchmarks._figure import Figure
+from benchmarks._measure import processor_seconds, resident_mb
 from conf import repository, resolved
 
 CORES, EVENTS_PER_HOUR, DEFAULT_EVENTS = 2, 417_000, 2_000_000
@@ -75,42 +75,12 @@ def _in_a_process(part: str, folder: Path, *numbers: int) -> dict[str, float]:
     peak = 0.0
     with said.open("w") as stream, subprocess.Popen(command, cwd=repository(), stdout=stream) as process:
         while process.poll() is None:
-            peak = max(peak, _resident_mb(process.pid))
+            peak = max(peak, resident_mb(process.pid))
             time.sleep(0.05)
     if process.returncode:
         raise RuntimeError(f"benchmark etl, part {part}: exit status {process.returncode}, expected 0; see what it said above")
     report: dict[str, float] = json.loads(said.read_text(encoding="utf-8").splitlines()[-1])
     return {**report, "peak_mb": peak}
-
-
-def _family(pid: int) -> Iterator[Path]:
-    """The ``/proc`` folders of a process and of all that it started and that still run."""
-    folder = Path(f"/proc/{pid}")
-    try:
-        children = " ".join(path.read_text() for path in folder.glob("task/*/children")).split()
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    yield folder
-    for child in children:
-        yield from _family(int(child))
-
-
-def _resident_mb(pid: int) -> float:
-    """Resident memory of a process and its children; pages that they share count for each."""
-    pages = 0
-    for folder in _family(pid):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            pages += int((folder / "statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _processor_seconds() -> float:
-    """Time of the processor that this process and its children have taken, those that ended included."""
-    ticks = 0
-    for folder in _family(os.getpid()):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            ticks += sum(map(int, (folder / "stat").read_text().rsplit(")", 1)[1].split()[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _compare(folder: Path) -> None:
@@ -144,13 +114,13 @@ def _reference(folder: Path, hours: int) -> dict[str, float]:
     rules = Rules(**{field.name: settings[field.name] for field in fields(Rules)})
     _etl_reference.run_reference(folder / "tiny", folder / "reference", rules, CORES)
     shutil.rmtree(folder / "reference")
-    taken, moments = _processor_seconds(), [time.perf_counter()]
+    taken, moments = processor_seconds(), [time.perf_counter()]
     with _etl_reference.connect(CORES) as connection:
         _etl_reference.ingest(connection, folder / "raw", folder / "reference", rules)
         moments.append(time.perf_counter())
         _etl_reference.label(connection, folder / "reference", rules)
         moments.append(time.perf_counter())
-    taken = _processor_seconds() - taken
+    taken = processor_seconds() - taken
     return {"ingest": moments[1] - moments[0], "examples": moments[2] - moments[1], "processor": taken}
 
 
@@ -173,13 +143,13 @@ def _run_stages(home: Path, raw: Path, hours: int, settings: dict[str, Any]) -> 
     overlay.write_text(yaml.safe_dump({"paths": {"raw": str(raw)}, **settings}), encoding="utf-8")
     os.environ.update(REELFLOW_HOME=str(home), REELFLOW_CONF=str(overlay))
     window = ("--start", START.isoformat(), "--end", (START + hours * timedelta(hours=1)).isoformat())
-    seconds, taken = {}, _processor_seconds()
+    seconds, taken = {}, processor_seconds()
     for name in _STAGES:
         stage = import_module(f"jobs.{name}")
         started = time.perf_counter()
         _stage.main(name, stage.run, stage.__doc__, window)
         seconds[name] = time.perf_counter() - started
-    return {**seconds, "processor": _processor_seconds() - taken}
+    return {**seconds, "processor": processor_seconds() - taken}
 
 
 def _part(name: str, folder: str, *numbers: str) -> None:

@@ -31,7 +31,7 @@ from schemas import columns as col
 
 _CODE = ("jobs/_example_features.py", "jobs/_history.py", "jobs/_log.py", "jobs/_trends.py", "schemas")
 TREND_REACH = timedelta(hours=max(trend.hours for trend in TRENDS))
-_ROWS_AT_A_TIME = 1_000_000
+_ROWS_AT_A_TIME = 250_000  # a million was no faster and took twice the memory
 _MB_PER_ROW = 30e-6
 _READ = (col.EVENT_ID, col.USER_ID, col.VIDEO_ID, col.OCCURRED_AT)
 
@@ -264,7 +264,7 @@ def _trends(lake: Lake, window: Window) -> Trends:
 
 
 def _groups(works: Sequence[Work]) -> Iterator[list[Work]]:
-    """Consecutive works between whose first and last lie about a million interactions, or one that has more."""
+    """Consecutive works between whose first and last lie about a quarter of a million interactions, or one that has more."""
     group: list[Work] = []
     for work in works:
         if group and work.before + work.rows - group[0].before > _ROWS_AT_A_TIME:

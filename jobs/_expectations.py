@@ -19,6 +19,7 @@ from pydantic import Field
 from conf import Section, load
 from jobs._measures import Measured, Scope, Trailing, digest, measure
 from jobs._recipe import canonical
+from jobs._swap import replace_json
 from jobs._tables import Partition
 from jobs._window import Window, compact, iso
 from schemas import TABLES, Table
@@ -272,11 +273,6 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a result whole, if it changed."""
-    text = json.dumps(content, indent=1) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(".tmp")
-    staged.write_text(text, encoding="utf-8")
-    staged.replace(path)
+    """Replace a result, if it changed."""
+    if not path.exists() or json.loads(path.read_text(encoding="utf-8")) != content:
+        replace_json(path, content)

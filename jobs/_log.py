@@ -21,7 +21,7 @@ from jobs._window import DAY, HOUR, Window, floor_hour, midnight
 from schemas import INTERACTIONS, VIDEO_HOURS
 from schemas import columns as col
 
-_ROWS_AT_A_TIME = 1_000_000
+_ROWS_AT_A_TIME = 250_000
 _ROWS_KEPT = 1_000_000  # an hour is needed by its own examples and by those of 1, 24 and 168 hours later
 _HOURS_KEPT = 170  # of counts: the window of a week forgets the hour that it leaves
 

@@ -17,6 +17,7 @@ from typing import Any
 from conf import ConfigError, Section, load
 from conf.paths import Paths, paths
 from jobs import _expectations
+from jobs._swap import replace_json
 from jobs._tables import Lake
 from jobs._window import DAY, HOUR, Window, compact, floor_hour, iso, last_day, midnight, parse_time
 from schemas.errors import ReelflowError
@@ -177,7 +178,7 @@ def _record(context: Context, report: Report, seconds: float) -> None:
     if report.up_to_date and target.exists():  # keep what the stage said when it worked
         previous = json.loads(target.read_text(encoding="utf-8"))
         entry = {**previous, "seconds": entry["seconds"], "process_seconds": entry["process_seconds"], "up_to_date": True}
-    target.write_text(json.dumps(entry, indent=1) + "\n", encoding="utf-8")
+    replace_json(target, entry)
 
 
 def peak_memory_mb() -> float:

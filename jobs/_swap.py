@@ -1,12 +1,15 @@
-"""Replace a directory by another in one system call."""
+"""Replace a directory, or a small file, by another in one system call."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import ReelflowError
 
@@ -28,6 +31,14 @@ def swap(staged: Path, live: Path) -> None:
             raise
         _exchange(staged, live)
         shutil.rmtree(staged)
+
+
+def replace_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole: a reader, or a run after a kill, finds the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(".tmp")
+    staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    staged.replace(path)
 
 
 def _exchange(first: Path, second: Path) -> None:

@@ -24,7 +24,7 @@ from jobs._tracking import Tracker
 from jobs._window import iso
 from models.features import with_text
 from models.popularity import counters_as_of
-from models.rows import rows_as_of
+from models.rows import look_up, rows_as_of
 from schemas import (
     EXAMPLE_FEATURES,
     EXAMPLES,
@@ -163,7 +163,7 @@ def read(context: Context, *, features: bool = True) -> TrainingSet:
 
 
 def world_at(context: Context, data: TrainingSet, at: datetime) -> tuple[pa.Table, pa.Table]:
-    """USER_FEATURES and VIDEO_FEATURES with histories, attributes, facts and trends as they were at an earlier moment."""
+    """USER_FEATURES and VIDEO_FEATURES with histories, attributes, devices, facts and trends as they were at a moment."""
     users, videos = data.users, data.videos
     micros = int(at.timestamp() * 1_000_000)
 
@@ -177,8 +177,14 @@ def world_at(context: Context, data: TrainingSet, at: datetime) -> tuple[pa.Tabl
     user_ids, video_ids = users[col.USER_ID].to_numpy(), videos[col.VIDEO_ID].to_numpy()
     histories = histories_at(context.lake, look_back(), user_ids, at)
     trends = trends_at(context.lake, video_ids, np.full(len(video_ids), micros))
+    seen = data.examples.select([col.USER_ID, col.DEVICE]).filter(
+        pc.and_(pc.less(data.examples[col.OCCURRED_AT], pa.scalar(at)), pc.is_valid(data.examples[col.DEVICE]))
+    )
+    _, last = np.unique(seen[col.USER_ID].to_numpy()[::-1], return_index=True)
+    newest = seen.take(pa.array(seen.num_rows - 1 - last))
+    devices = {col.DEVICE: look_up(users[col.USER_ID], newest, col.USER_ID, [col.DEVICE])[col.DEVICE]}
     return (
-        _replace(as_of(users, data.user_versions, col.USER_ID), histories),
+        _replace(as_of(users, data.user_versions, col.USER_ID), histories | devices),
         _replace(as_of(videos, data.video_versions, col.VIDEO_ID), {name: pa.array(found) for name, found in trends.items()}),
     )
 

@@ -46,10 +46,12 @@ class HourOfEvents:
         offset = events[col.OCCURRED_AT].cast(pa.int64()).to_numpy()[counted] - _micros(start)
         self.videos, code = np.unique(video, return_inverse=True)
         self.rows = len(video)
-        self._keys = []
+        self._keys, self._starts = [], []
         for place in range(len(_KINDS)):
             mine = kind[counted] == place
-            self._keys.append(np.sort((code[mine] << 32) | offset[mine]))  # an hour has fewer than 2^32 microseconds
+            keys = np.sort((code[mine] << 32) | offset[mine])  # an hour has fewer than 2^32 microseconds
+            self._keys.append(keys)
+            self._starts.append(np.searchsorted(keys, np.arange(len(self.videos) + 1) << 32))
 
     def before(self, videos: Ints, offsets: Ints) -> tuple[Ints, Ints]:
         """How many events of each kind came before a moment, and in the whole hour.
@@ -67,10 +69,10 @@ class HourOfEvents:
             return earlier, whole
         code = np.minimum(np.searchsorted(self.videos, videos), len(self.videos) - 1)
         known = self.videos[code] == videos
-        for place, keys in enumerate(self._keys):
-            first, last = np.searchsorted(keys, code << 32), np.searchsorted(keys, (code + 1) << 32)
+        for place, (keys, starts) in enumerate(zip(self._keys, self._starts, strict=True)):
+            first = starts[code]
             earlier[:, place] = np.where(known, np.searchsorted(keys, (code << 32) | offsets) - first, 0)
-            whole[:, place] = np.where(known, last - first, 0)
+            whole[:, place] = np.where(known, starts[code + 1] - first, 0)
         return earlier, whole
 
     def counts(self) -> pa.Table:

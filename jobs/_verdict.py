@@ -10,6 +10,7 @@ from typing import Any
 from jobs import _bundles
 from jobs._recipe import CURRENT, MISSING, State, Status
 from jobs._stage import Context
+from jobs._swap import replace_json
 from jobs._window import iso
 from schemas.errors import ReelflowError
 
@@ -61,11 +62,7 @@ def read(context: Context) -> dict[str, Any] | None:
 
 def write(context: Context, content: Mapping[str, Any]) -> None:
     """Replace the verdict of this ``as_of``."""
-    target = _path(context)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_suffix(".tmp")
-    staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    staged.replace(target)
+    replace_json(_path(context), content)
 
 
 def _path(context: Context) -> Path:

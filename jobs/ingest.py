@@ -24,7 +24,7 @@ from jobs._judge import DUPLICATE, KEPT, REFUSED, Durations, IngestConfig, Judge
 from jobs._stage import Context, Report
 from jobs._tables import Lake, Partition, Pending, TableError, Unit
 from jobs._window import HOUR, floor_hour, iso
-from schemas import INTERACTIONS, RAW_VIDEOS, REJECTED, USERS, VIDEOS
+from schemas import INTERACTIONS, RAW_VIDEOS, REJECTED, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS
 from schemas.errors import ReelflowError
 
 
@@ -86,7 +86,11 @@ def run(context: Context) -> Report:
 def plan(context: Context, _pending: Pending) -> list[Unit]:
     """How every day's and every hour's tables stand."""
     days, hours = _snapshots.plan(context).days, _hours.plan(context, load("ingest", IngestConfig).model_dump())
-    units = [Unit(table.name, Partition(day.dt), day.status) for day in days for table in (VIDEOS, USERS)]
+    units = [
+        Unit(table.name, Partition(day.dt), day.status)
+        for day in days
+        for table in (VIDEOS, USERS, VIDEO_VERSIONS, USER_VERSIONS)
+    ]
     return units + [Unit(INTERACTIONS.name, Partition.hour(hour.start), hour.status) for hour in hours]
 
 

@@ -56,6 +56,12 @@ class _Catalogue:
     titles: Sequence[str | None]
     tags: Sequence[Sequence[str]]
 
+    def newest_tags(self) -> list[Sequence[str]]:
+        """The tags of each video as they are by now: what tags are learned from, so that a new title teaches nothing."""
+        ids = self.versions[col.VIDEO_ID].to_numpy()
+        newest = np.append(ids[1:] != ids[:-1], True)[: len(ids)]
+        return [self.tags[place] for place in np.flatnonzero(newest).tolist()]
+
 
 def run(context: Context) -> Report:
     """Bring the vectors of the last day's catalogue, and of the queries of the look-back, up to date."""
@@ -69,7 +75,7 @@ def run(context: Context) -> Report:
     texts = sorted({*queries, *(title for title in catalogue.titles if title is not None)})
     with VectorCache.open(home() / Path(config.cache).expanduser()) as cache:
         encoded = _encode(context, config, encoder, cache, texts)
-        known, vectors, trained = _tag_vectors(context, config.tags, cache, catalogue.tags)
+        known, vectors, trained = _tag_vectors(context, config.tags, cache, catalogue.newest_tags())
         tags = mean_vectors(catalogue.tags, known, vectors)
         video_rows = _video_rows(cache, encoder, catalogue, tags)
         query_rows = _query_rows(cache, encoder, queries)

@@ -1,8 +1,8 @@
 """Train the two-tower models: retrieval and ranker, each once without the test split and once on everything.
 
 Reads ``examples`` and ``example_features``, ``video_counts``, versions and text of users and videos; writes the bundle
-``towers`` with ``holdout`` and ``final`` of both models, and registers it as MLflow's candidate. The number of epochs comes from the
-validation split; the final models train for as many.
+``towers`` with ``holdout`` and ``final`` of both models, and registers it as MLflow's candidate. The number of epochs comes
+from the validation split; the final models train for as many.
 """
 
 from __future__ import annotations

@@ -69,7 +69,6 @@ SAMPLE_RATE = "sample_rate"
 WEIGHT = "weight"
 
 # features
-AGE_BUCKET = "age_bucket"
 WATCHED = "watched"
 INTERACTION_COUNT = "interaction_count"
 IMPRESSIONS = "impressions"

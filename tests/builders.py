@@ -22,7 +22,7 @@ from jobs._recipe import Recipe
 from jobs._stage import Context, Report
 from jobs._tables import Lake, Partition
 from jobs._window import Window, floor_hour
-from schemas import INTERACTIONS, USERS, VIDEOS, Table
+from schemas import HISTORIES, INTERACTIONS, TRENDS, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS, Table
 
 VIDEO = {
     "title": "a title",
@@ -32,6 +32,8 @@ VIDEO = {
     "uploaded_at": "2026-01-01T00:00:00Z",
 }
 MADE_BY_HAND = Recipe({}, "by hand", {})
+NO_HISTORY: Mapping[str, list[int]] = {name: [] for history in HISTORIES.values() for name in (history.values, history.ages)}
+NO_TRENDS: Mapping[str, int] = {trend.column: 0 for trend in TRENDS}
 
 
 def event(event_id: str, kind: str, at: str, user: int = 1, video: int | None = 10, **more: Any) -> dict[str, Any]:
@@ -107,6 +109,15 @@ def write_catalogue(lake: Lake, day: datetime, videos: Iterable[Mapping[str, Any
     known = [{**basic, **row} for row in videos]
     lake.write(VIDEOS, Partition(day.date()), arrow(VIDEOS, known), MADE_BY_HAND)
     lake.write(USERS, Partition(day.date()), arrow(USERS, [{**basic, **row} for row in users]), MADE_BY_HAND)
+
+
+def write_versions(lake: Lake, day: datetime, videos: Iterable[Mapping[str, Any]], users: Iterable[Mapping[str, Any]]) -> None:
+    """Write what the snapshots up to the end of a day said, in order; a version is from 2026-01-01 like its video."""
+    began = moment("2026-01-01T00:00")
+    basic = {"duration_seconds": 100.0, "uploaded_at": began, "valid_from": began}
+    for table, rows in ((VIDEO_VERSIONS, videos), (USER_VERSIONS, users)):
+        known = sorted(({**basic, **row} for row in rows), key=lambda row: (row[table.key[0]], row["valid_from"]))
+        lake.write(table, Partition(day.date()), arrow(table, known), MADE_BY_HAND)
 
 
 def stage_context(stage: str, *arguments: str) -> Context:

@@ -82,7 +82,7 @@ class FeatureSpec:
     priors: Mapping[str, float]
     """Of each rate: that of all training examples together."""
     dims: Mapping[str, int]
-    """Of each vector and each mean of texts."""
+    """Of each vector and each mean of texts; 0 where training saw none, and then none is read."""
     min_count: int
 
     @staticmethod
@@ -156,6 +156,10 @@ class FeatureSpec:
     def ids(self) -> tuple[str, ...]:
         """Names of the embeddings."""
         return tuple(feature.name for feature in self.of(Embedding))
+
+    def width(self, feature: Vector | TextMean) -> int:
+        """Numbers of a feature's vectors as a tower sees them: one zero where training saw none."""
+        return max(self.dims[feature.name], 1)
 
     def codes(self, side: Side, rows: pa.Table, at: Moment | None = None) -> Codes:
         """Codes of one side's features.
@@ -239,8 +243,8 @@ class FeatureSpec:
     def text_vectors(self, queries: pa.Table) -> dict[str, Floats]:
         """Vectors ``(1 + n_known, dim)`` of the texts, zeros first, by name."""
         known = queries.column(col.VECTOR).drop_null()
-        dims = {feature.name: self.dims[feature.name] for feature in self.of(TextMean)}
-        return {name: np.concatenate([np.zeros((1, dim), np.float32), _vectors(known, dim)]) for name, dim in dims.items()}
+        found = {feature.name: _vectors(known, self.dims[feature.name]) for feature in self.of(TextMean)}
+        return {name: np.pad(vectors, ((1, 0), (0, 0))) for name, vectors in found.items()}
 
     def to_json(self) -> str:
         """The specification as JSON; ``from_json`` gives back an equal one."""
@@ -369,17 +373,17 @@ def _scale(feature: Number, raw: npt.NDArray[np.float64]) -> tuple[float, float]
 
 
 def _dim(column: Column) -> int:
-    """Length of the vectors of a column; 1 where there are none."""
+    """Length of the vectors of a column; 0 where there are none."""
     lengths = pc.list_value_length(column).drop_null()
-    return int(lengths[0].as_py()) if len(lengths) else 1
+    return int(lengths[0].as_py()) if len(lengths) else 0
 
 
 def _vectors(column: Column, dim: int) -> Floats:
-    """Vectors ``(n, dim)``; zeros for null."""
+    """Vectors ``(n, dim)``; zeros for null. Where ``dim`` is 0 training saw none: one zero each, whatever there is now."""
     lists = one_chunk(column)
-    vectors = np.zeros((len(lists), dim), dtype=np.float32)
+    vectors = np.zeros((len(lists), max(dim, 1)), dtype=np.float32)
     present = np.flatnonzero(lists.is_valid().to_numpy(zero_copy_only=False))
-    if len(present):
+    if dim and len(present):
         flat = lists.drop_null().flatten().to_numpy(zero_copy_only=False)
         if len(flat) != len(present) * dim:
             raise ReelflowError(

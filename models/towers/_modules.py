@@ -131,7 +131,7 @@ class UserSide(nn.Module):
         self.reads = [feature.vocabulary for feature in sequences]
         self.pools = nn.ModuleList(Pool(config.id_dim, f.length, len(f.age_edges_seconds) + 2) for f in sequences)
         texts = spec.of(TextMean)
-        self.texts = nn.ModuleList(nn.Linear(spec.dims[f.name], config.vector_dim, bias=False) for f in texts)
+        self.texts = nn.ModuleList(nn.Linear(spec.width(f), config.vector_dim, bias=False) for f in texts)
         self.tower = Tower(
             spec.coded("user", "context"),
             ids=spec.ids,
@@ -170,7 +170,7 @@ class VideoSide(nn.Module):
         super().__init__()
         self.names = list(spec.coded("video"))
         vectors = spec.of(Vector)
-        self.vectors = nn.ModuleList(nn.Linear(spec.dims[f.name], config.vector_dim, bias=False) for f in vectors)
+        self.vectors = nn.ModuleList(nn.Linear(spec.width(f), config.vector_dim, bias=False) for f in vectors)
         self.tower = Tower(
             spec.coded("video"),
             ids=spec.ids,

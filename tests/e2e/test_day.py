@@ -33,6 +33,7 @@ from jobs import (
     recommend,
     simulate,
     summary,
+    text,
     train_towers,
     train_wals,
 )
@@ -81,6 +82,7 @@ SETTINGS = {
         "ranker_hidden": [16],
         "id_dim": 8,
         "category_dim": 4,
+        "vector_dim": 4,
         "max_epochs": 3,
         "min_steps_per_epoch": 20,
     },
@@ -91,7 +93,7 @@ FIRST, SECOND = "2026-01-07T00:00:00Z", "2026-01-08T00:00:00Z"
 FIRST_DAY, SECOND_DAY = moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
 TODAY = Partition(moment("2026-01-07T00:00").date())
 DATA = window("2026-01-05T00:00", "2026-01-08T00:00")
-BEFORE_PUBLISH = (ingest, examples, features, train_wals, train_towers, gate, index, recommend)
+BEFORE_PUBLISH = (ingest, examples, text, features, train_wals, train_towers, gate, index, recommend)
 STAGES = (*BEFORE_PUBLISH, publish)
 
 
@@ -314,9 +316,9 @@ class TestSabotage:
         assert f"user {user}: {K} recommendations" in page
         assert "20260107T000000Z-" in page
         eve.run(summary, "--as-of", SECOND)
-        text = (eve.home / "runs" / "20260108T000000Z" / "summary.txt").read_text(encoding="utf-8")
-        assert "the gate refused this run's models; what was live before stays live" in text
-        assert "publish       failed: verdict as of 2026-01-08T00:00:00Z: the gate refused" in text
+        said = (eve.home / "runs" / "20260108T000000Z" / "summary.txt").read_text(encoding="utf-8")
+        assert "the gate refused this run's models; what was live before stays live" in said
+        assert "publish       failed: verdict as of 2026-01-08T00:00:00Z: the gate refused" in said
 
     def test_the_untouched_models_pass_after_the_same_sealing(self, eve):
         """The refusal above is due to the shuffling, not to sealing bundles by hand."""
@@ -401,12 +403,12 @@ class TestSummary:
         both.command(publish, "--as-of", SECOND)
         status, _, error = both.command(summary, "--as-of", SECOND)
         assert (status, error) == (0, "")
-        text = (both.home / "runs" / "20260108T000000Z" / "summary.txt").read_text(encoding="utf-8")
+        said = (both.home / "runs" / "20260108T000000Z" / "summary.txt").read_text(encoding="utf-8")
         rows = published(both)["rows"]
-        assert "(balanced)" in text
-        assert f"{raw_rows(both.raw):,} rows in" in text
-        assert f"{len({row[0] for row in rows}):,} users, {len(rows):,} rows, expires 2026-01-10T00:00:00Z" in text
-        assert "from this run" in text
+        assert "(balanced)" in said
+        assert f"{raw_rows(both.raw):,} rows in" in said
+        assert f"{len({row[0] for row in rows}):,} users, {len(rows):,} rows, expires 2026-01-10T00:00:00Z" in said
+        assert "from this run" in said
 
 
 def raw_rows(raw: Path) -> int:
@@ -429,7 +431,8 @@ def shuffle(space: Workspace) -> None:
     wals, towers = (open_bundle(bundle_path(space, kind), kind=kind) for kind in ("wals", "towers"))
     factors = np.load(wals.path / "final" / "video_factors.npy")
     np.save(wals.path / "final" / "video_factors.npy", rng.permutation(factors))
-    tables = {"retrieval": ["video.weight"], "ranker": ["video.ids.0.weight", "video.ids.1.weight", "video.categories.weight"]}
+    of_videos = [f"video.tower.{table}.weight" for table in ("ids.0", "ids.1", "categories")]
+    tables = {"retrieval": ["video.weight"], "ranker": of_videos}
     for name, keys in tables.items():
         file = towers.path / "final" / name / "weights.safetensors"
         weights = load_file(file)

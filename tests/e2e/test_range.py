@@ -13,12 +13,12 @@ import pytest
 
 import conf
 from benchmarks._events import START, write_events
-from jobs import examples, ingest
+from jobs import examples, features, ingest
 from jobs._window import DAY, HOUR, Window, floor_hour, iso, midnight
 from schemas import INTERACTIONS, REJECTED
 from tests.builders import Workspace, event, tree, video, window, write_lines, write_raw
 
-STAGES: tuple[ModuleType, ...] = (ingest, examples)
+STAGES: tuple[ModuleType, ...] = (ingest, examples, features)
 WINDOW_WIDE = ("user_features", "video_features")
 """Tables whose partitions tell of all of the window: only equal windows give equal ones."""
 FIRST = midnight((START + DAY).date())
@@ -70,22 +70,27 @@ def raw_copy(space: Workspace, home: Path) -> Workspace:
     return Workspace(home, {**SETTINGS, "paths": {"raw": str(space.raw)}})
 
 
-@pytest.mark.parametrize(
-    "order",
-    [DAYS, [*DAYS[:2:-1], *HOURS, *DAYS[1::-1]]],
-    ids=["days", "days from the last to the first, one of them by the hour"],
-)
-def test_one_run_and_many_make_the_same_bytes(week: Workspace, tmp_path: Path, order: list[Window]) -> None:
+def test_one_run_and_seven_make_the_same_bytes(week: Workspace, tmp_path: Path) -> None:
     expected = files(week)
     assert {name.split("/")[0] for name in expected} >= {
-        "interactions", "rejected", "videos", "users", "rejected_snapshots", "examples",
+        "interactions", "rejected", "videos", "users", "video_versions", "user_versions", "rejected_snapshots", "examples",
+        "example_features", "user_history", "video_hours", "video_counts",
     }  # fmt: skip
     assert sum(name.startswith("examples/") and name.endswith(".parquet") for name in expected) == 7 * 24
     space = raw_copy(week, tmp_path / "home")
-    run(space, order)
+    run(space, DAYS)
     assert differences(files(space), expected) == []
     assert week.rows(INTERACTIONS, WEEK) and week.rows(REJECTED, WEEK)
     print(f"{len(expected)} files, {sum(map(len, expected.values()))} bytes")
+
+
+def test_the_order_of_the_runs_does_not_matter(week: Workspace, tmp_path: Path) -> None:
+    """Days from the last to the first, one of them by the hour; features made before their past was there are stale."""
+    space = raw_copy(week, tmp_path / "home")
+    run(space, [*DAYS[:2:-1], *HOURS, *DAYS[1::-1]], (ingest, examples))
+    run(space, DAYS[:2:-1], (features,))
+    run(space, [WEEK], (features,))
+    assert differences(files(space), files(week)) == []
 
 
 def test_what_is_known_only_later_is_taken_in_by_a_run_that_covers_it(tmp_path: Path) -> None:
@@ -97,15 +102,16 @@ def test_what_is_known_only_later_is_taken_in_by_a_run_that_covers_it(tmp_path: 
     for space in (one, many):
         write_raw(space.raw, events, [video(15), video(17)], snapshot="2026-01-05")
         write_raw(space.raw, [], [video(16)], snapshot="2026-01-08")
-    run(one, [days])
-    run(many, [Window(midnight(day), midnight(day) + timedelta(days=1)) for day in days.days()])
+    stages = (ingest, examples)
+    run(one, [days], stages)
+    run(many, [Window(midnight(day), midnight(day) + timedelta(days=1)) for day in days.days()], stages)
     late = floor_hour(events_at(events, "06"))
     assert [row["event_id"] for row in one.rows(INTERACTIONS, days)] == ["05", "06", "07"]
     assert [row["event_id"] for row in many.rows(INTERACTIONS, days)] == ["05", "07"]
     assert {name.split("/")[-3:-1][-1] for name in differences(files(one), files(many)) if "rejected/" in name} == {
         f"hr={late.hour:02d}"
     }
-    run(many, [days])
+    run(many, [days], stages)
     assert differences(files(one), files(many)) == []
 
 

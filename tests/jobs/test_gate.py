@@ -10,7 +10,7 @@ from models.bundle import open_bundle, seal
 from models.ensemble import Ensemble
 from schemas.errors import ReelflowError
 from tests.builders import Workspace, stage_context
-from tests.e2e import FIRST, SECOND, SETTINGS, planted, train
+from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
 
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 KINDS = ("wals", "towers")

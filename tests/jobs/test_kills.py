@@ -31,7 +31,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import conf
-from jobs import _hours, _snapshots, _swap, examples, ingest, text
+from jobs import _hours, _snapshots, _swap, examples, features, ingest, text
 from jobs._recipe import Recipe
 from jobs._tables import MANIFEST, Lake, Partition
 from models.text import EncoderFiles, VectorCache
@@ -46,6 +46,7 @@ from tests.builders import (
     tree,
     video,
     window,
+    write_catalogue,
     write_interactions,
     write_lines,
     write_raw,
@@ -54,6 +55,7 @@ from tests.builders import (
 EVERY = os.environ.get("REELFLOW_KILLS") == "all"
 SETTINGS = {"fan_out": {"threads": 1}}  # the order of two threads' changes is chance
 HOURS = ("--start", "2026-01-07T10:00:00Z", "--end", "2026-01-07T11:00:00Z")
+MORNING = ("--start", "2026-01-07T00:00:00Z", "--end", "2026-01-07T11:00:00Z")
 DAY = ("--as-of", "2026-01-08T00:00:00Z")
 _KILLED, _UP_TO_DATE = 9, 7  # exit codes
 
@@ -72,7 +74,7 @@ class Scenario:
 
 
 @pytest.mark.timeout(3600 if EVERY else 900)
-@pytest.mark.parametrize("name", ["ingest", "examples", "text", "spark"])
+@pytest.mark.parametrize("name", ["ingest", "examples", "text", "features", "spark"])
 def test_a_killed_stage_leaves_whole_partitions_and_the_next_run_mends_the_rest(tmp_path: Path, name: str) -> None:
     context = multiprocessing.get_context("spawn")  # a fork of this process could inherit locks and a running JVM
     mine, other = context.Pipe(duplex=False)
@@ -147,6 +149,18 @@ def _vectors(texts: Sequence[str]) -> np.ndarray:
     return np.array([np.frombuffer(hashlib.sha256(one.encode()).digest(), np.uint8) for one in texts], np.float32) / 256
 
 
+def _prepare_features(space: Workspace) -> None:
+    _prepare_examples(space)
+    write_catalogue(space.lake, moment("00:00"), [{"video_id": 10}], [{"user_id": 1}])
+    _run(examples, *MORNING)(space)
+
+
+def _change_features(space: Workspace) -> None:
+    _change_examples(space)
+    write_catalogue(space.lake, moment("00:00"), [{"video_id": 10}, {"video_id": 11}], [{"user_id": 2}])
+    _run(examples, *MORNING)(space)
+
+
 def _prepare_spark(space: Workspace) -> None:
     write_lines(space.raw / "ids", ["a", "b"])
 
@@ -194,11 +208,18 @@ SCENARIOS = {
         _prepare_ingest,
         _change_ingest,
         _run(ingest, *HOURS),
-        ("interactions", "rejected", "videos", "users", "rejected_snapshots"),
+        ("interactions", "rejected", "videos", "users", "video_versions", "user_versions", "rejected_snapshots"),
         7,
     ),
     "examples": Scenario(_prepare_examples, _change_examples, _run(examples, *HOURS), ("examples",), 2),
     "text": Scenario(_prepare_text, _change_text, _run_text, ("video_text", "query_text"), 3),
+    "features": Scenario(
+        _prepare_features,
+        _change_features,
+        _run(features, *MORNING),
+        ("video_hours", "user_history", "example_features", "video_counts", "user_features", "video_features"),
+        17,
+    ),
     "spark": Scenario(_prepare_spark, _change_spark, _run_spark, ("examples",), 3),
 }
 

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
-from jobs import examples, features, index, ingest, plan, publish, recommend
+from jobs import examples, features, index, ingest, plan, publish, recommend, text
 from jobs._recipe import CURRENT, MISSING, Recipe, State
 from jobs._tables import Partition
 from jobs._window import iso
 from schemas import EXAMPLES, INTERACTIONS, RECOMMENDATIONS
 from tests.builders import event, moment, stage_context, video, write_lines, write_raw
-from tests.e2e import FIRST, SECOND, SETTINGS, planted, train
+from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
 
 ARGUMENTS = ("--start", "2026-01-07", "--end", "2026-01-07T13:00:00Z")
 
@@ -65,7 +65,7 @@ def log(spark, new_workspace):
         event(f"{hour}-{n}", kind, f"{hour}:0{n}:00") for hour in (10, 11, 12) for n, kind in enumerate(("impression", "like"))
     ]
     write_raw(space.raw, rows, videos=[video(10)], snapshot="2026-01-06")
-    for stage in (ingest, examples, features):
+    for stage in (ingest, examples, text, features):
         space.run(stage, *ARGUMENTS)
     return space
 
@@ -98,13 +98,29 @@ class TestLake:
             ("examples", "dt=2026-01-07/hr=10"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
             ("examples", "dt=2026-01-07/hr=11"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
             ("examples", "dt=2026-01-07/hr=12"): "reads interactions dt=2026-01-07/hr=11, which is to be made",
+            ("query_text", "dt=2026-01-07"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
+            ("video_hours", "dt=2026-01-07/hr=10"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
+            ("video_hours", "dt=2026-01-07/hr=11"): "reads interactions dt=2026-01-07/hr=11, which is to be made",
+            ("user_history", "dt=2026-01-07"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
+            ("example_features", "dt=2026-01-07/hr=10"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
+            ("example_features", "dt=2026-01-07/hr=11"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
+            ("example_features", "dt=2026-01-07/hr=12"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
             ("video_counts", "dt=2026-01-07"): "reads examples dt=2026-01-07/hr=10, which is to be made",
             ("user_features", "dt=2026-01-07"): "reads interactions dt=2026-01-07/hr=10, which is to be made",
             ("video_features", "dt=2026-01-07"): "reads video_counts dt=2026-01-07, which is to be made",
         }
-        for stage in (ingest, examples, features):
+        for stage in (ingest, examples, text, features):
             space.run(stage, *ARGUMENTS)
         assert set(states(space, *ARGUMENTS).values()) == {"up to date"}
+
+    def test_a_late_snapshot_makes_stale_what_reads_the_versions(self, log, tmp_path):
+        space = log.copy_to(tmp_path / "copy")
+        write_lines(space.raw / "videos/dt=2026-01-06/late.jsonl", [video(11, title="late")])
+        found, _ = planned(space, *ARGUMENTS)
+        day = "dt=2026-01-07"
+        assert {key[0] for key, (state, _) in found.items() if state == "stale"} >= {"videos", "video_versions", "video_text"}
+        assert found["video_text", day] == ("stale", f"reads video_versions {day}, which is to be made")
+        assert found["query_text", day] == ("up to date", "")
 
     def test_a_changed_rule_and_a_lost_file_are_told_apart(self, log, tmp_path):
         space = log.copy_to(tmp_path / "copy", {"examples": {"label_window_minutes": 5}})

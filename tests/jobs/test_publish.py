@@ -7,7 +7,7 @@ from jobs._window import DAY, iso
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from serving import SqliteStore
 from tests.builders import Workspace, arrow, stage_context
-from tests.e2e import FIRST, SECOND, SETTINGS, planted, train
+from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
 
 
 @pytest.fixture(scope="module")

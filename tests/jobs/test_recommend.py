@@ -6,9 +6,9 @@ from jobs._tables import Partition, TableError
 from jobs._window import DAY, iso
 from models.ensemble import load_catalogue
 from models.recommend import Catalogue
-from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
+from schemas import FALLBACK_RECOMMENDATIONS, QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
 from tests.builders import Workspace, stage_context
-from tests.e2e import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, build_index, planted, train
+from tests.jobs.planted import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, build_index, planted, train
 
 TODAY = Partition((SECOND - DAY).date())
 
@@ -78,6 +78,7 @@ def model_of(space):
         towers=folder / "towers" / "20260108T000000Z" / "final",
         catalogue=folder / "serving" / "20260108T000000Z" / "catalogue",
         index=folder / "serving" / "20260108T000000Z" / "index.faiss",
+        queries=tuple(space.lake.files(QUERY_TEXT, [TODAY])),
         as_of=SECOND,
         config_json=config.model_dump_json(),
     )
@@ -120,7 +121,7 @@ def test_spark_writes_what_one_process_would(spark, space):
         assert user["country"] != "DE" or row["video_id"] not in BLOCKED_IN_DE
     manifest = space.lake.manifest(RECOMMENDATIONS, TODAY)
     assert manifest.parameters["as_of"] == iso(SECOND)
-    assert manifest.inputs.keys() == {"wals", "towers", "serving", "user_features"}
+    assert manifest.inputs.keys() == {"wals", "towers", "serving", "user_features", "query_text"}
 
     assert space.run(recommend, "--as-of", iso(SECOND)).up_to_date
     shorter = Workspace(space.home, {**SETTINGS, "recommend": SETTINGS["recommend"] | {"k": 3}})

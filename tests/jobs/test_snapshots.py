@@ -4,7 +4,7 @@ from jobs import _snapshots
 from jobs._stage import Context
 from jobs._window import Window
 from jobs.reading import partition_files
-from schemas import REJECTED_SNAPSHOTS, USERS, VIDEOS
+from schemas import REJECTED_SNAPSHOTS, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS
 from schemas.errors import ReelflowError
 from tests.builders import moment, tree, video, window, write_lines, write_raw
 
@@ -114,6 +114,99 @@ def test_a_new_snapshot_makes_only_the_days_that_may_see_it_stale(made):
     stale = _snapshots.plan(context(space, TWO_DAYS)).stale
     file.unlink()
     assert [str(day.dt) for day in stale] == ["2026-01-07"]
+
+
+class TestVersions:
+    """What snapshots of four days said of one video or user, and the rows that come of it."""
+
+    @staticmethod
+    def versions(space, table, *said):
+        """The day of the month from which on each version holds, and the version; a day that says None says nothing."""
+        for number, row in enumerate(said, start=2):
+            videos = [{**video(1), **row}] if table is VIDEO_VERSIONS and row is not None else [video(99)]
+            users = [{"user_id": 1, **row}] if table is USER_VERSIONS and row is not None else []
+            write_raw(space.raw, [], videos, users, f"2026-01-{number:02}")
+        run(space)
+        return [(row["valid_from"].day, row) for row in space.rows(table, DAY) if row[table.key[0]] == 1]
+
+    def test_a_first_snapshot_is_a_version(self, workspace):
+        assert self.versions(workspace, VIDEO_VERSIONS, {"creator_id": 4}) == [
+            (
+                2,
+                {
+                    "video_id": 1,
+                    "valid_from": moment("2026-01-02T00:00"),
+                    "creator_id": 4,
+                    "title": "a title",
+                    "tags": ["x", "y"],
+                    "language": "en",
+                    "duration_seconds": 100.0,
+                    "uploaded_at": moment("2026-01-01T00:00"),
+                },
+            )
+        ]
+
+    @pytest.mark.parametrize(
+        ("ages", "expected"),
+        [
+            ([20, 20, 20], [(2, 20)]),
+            ([20, 21, 21], [(2, 20), (3, 21)]),
+            ([20, 21, 20], [(2, 20), (3, 21), (4, 20)]),
+            ([None, 20, 20, None], [(2, None), (3, 20), (5, None)]),
+        ],
+        ids=["unchanged", "changed", "changed back", "null to a value and back"],
+    )
+    def test_a_change_begins_one(self, workspace, ages, expected):
+        found = self.versions(workspace, USER_VERSIONS, *({"age": age, "city": "Ulm"} for age in ages))
+        assert [(day, row["age"]) for day, row in found] == expected
+        assert {row["city"] for _, row in found} == {"Ulm"}
+
+    def test_a_snapshot_without_the_id_changes_nothing(self, workspace):
+        found = self.versions(workspace, USER_VERSIONS, {"age": 20}, None, {"age": 20}, None, {"age": 21})
+        assert [(day, row["age"]) for day, row in found] == [(2, 20), (6, 21)]
+
+    def test_the_order_of_tags_counts_and_so_do_their_bounds(self, workspace):
+        lists = [["x", "y"], ["y", "x"], ["y", "x"], ["yx"], ["y:x"], ["y", "", "x"]]
+        found = self.versions(workspace, VIDEO_VERSIONS, *({"tags": tags} for tags in lists))
+        assert [(day, row["tags"]) for day, row in found] == [
+            (2, ["x", "y"]), (3, ["y", "x"]), (5, ["yx"]), (6, ["y:x"]), (7, ["y", "", "x"])
+        ]  # fmt: skip
+
+    def test_no_tags_are_not_the_same_as_none_known(self, workspace):
+        found = self.versions(workspace, VIDEO_VERSIONS, {"tags": []}, {"tags": None}, {"tags": [""]}, {"tags": []})
+        assert [(day, row["tags"]) for day, row in found] == [(2, []), (3, None), (4, [""]), (5, [])]
+
+    def test_one_fact_does_not_run_into_the_next(self, workspace):
+        found = self.versions(workspace, USER_VERSIONS, {"city": "a"}, {"country": "a"}, {"gender": "a"})
+        assert [(day, row["city"], row["country"], row["gender"]) for day, row in found] == [
+            (2, "a", None, None), (3, None, "a", None), (4, None, None, "a")
+        ]  # fmt: skip
+
+    def test_what_features_do_not_read_is_no_change(self, workspace):
+        found = self.versions(workspace, VIDEO_VERSIONS, {"like_count": 1}, {"like_count": 2, "removed": True})
+        assert [day for day, _ in found] == [2]
+
+    def test_they_are_those_known_at_the_end_of_the_day_in_order(self, made):
+        space, _ = made
+        sixth = window("2026-01-06T00:00", "2026-01-07T00:00")
+        found = {
+            day: [(row["video_id"], row["valid_from"].day, row["title"]) for row in space.rows(VIDEO_VERSIONS, hours)]
+            for day, hours in {6: sixth, 7: DAY}.items()
+        }
+        expected = [(1, 2, "old"), (1, 6, "new"), (2, 2, "a title"), (2, 7, "seven"), (3, 2, "a title"), (3, 6, "a title")]
+        assert found == {6: expected, 7: [*expected, (8, 8, "a title")]}
+        assert [(row["user_id"], row["valid_from"].day, row["age"]) for row in space.rows(USER_VERSIONS, DAY)] == [
+            (1, 2, 20), (1, 6, 21), (3, 7, None), (9, 8, None)
+        ]  # fmt: skip
+
+    def test_the_last_version_of_each_is_the_newest_snapshot(self, made):
+        space, _ = made
+        for table, versions in ((VIDEOS, VIDEO_VERSIONS), (USERS, USER_VERSIONS)):
+            last = {row[table.key[0]]: row for row in space.rows(versions, DAY)}
+            facts = [name for name in versions.columns if name != "valid_from"]
+            assert {key: {name: row[name] for name in facts} for key, row in last.items()} == {
+                row[table.key[0]]: {name: row[name] for name in facts} for row in space.rows(table, DAY)
+            }
 
 
 def test_the_first_duration_of_a_video_is_kept(made):

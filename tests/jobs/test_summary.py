@@ -3,7 +3,7 @@ import json
 from jobs import summary
 from jobs._tables import Partition
 from schemas import INTERACTIONS, REJECTED, USER_FEATURES, VIDEOS
-from tests.builders import MADE_BY_HAND, arrow, event, moment
+from tests.builders import MADE_BY_HAND, NO_HISTORY, arrow, event, moment
 
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 REPORT = {"seconds": 1.25, "process_seconds": 12.0, "peak_memory_mb": 2048, "up_to_date": False}
@@ -54,7 +54,7 @@ def test_rows_are_added_up_over_the_hours(workspace):
     write_hour(workspace, 9, read=6, kept=3, refused=2, duplicate=1, late=2)
     write_hour(workspace, 10, read=4, kept=4, refused=0)
     today = Partition(moment("00:00").date())
-    user = {"user_id": 1, "interaction_count": 0, "watched": []}
+    user = {"user_id": 1, "interaction_count": 0, "watched": [], **NO_HISTORY}
     workspace.lake.write(USER_FEATURES, today, arrow(USER_FEATURES, [user]), MADE_BY_HAND)
     workspace.lake.write(VIDEOS, today, arrow(VIDEOS, []), MADE_BY_HAND)
     found = lines_of(workspace)

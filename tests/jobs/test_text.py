@@ -12,8 +12,8 @@ from tests.builders import (
     stage_context,
     tree,
     window,
-    write_catalogue,
     write_interactions,
+    write_versions,
 )
 
 AS_OF = "2026-01-08T00:00:00Z"
@@ -39,7 +39,7 @@ EVENTS = [
 
 
 def fill(space, videos=VIDEOS_BY_HAND, events=EVENTS):
-    write_catalogue(space.lake, moment("00:00"), videos, [])
+    write_versions(space.lake, moment("00:00"), videos, [])
     write_interactions(space.lake, events[:-1], DAY)
     write_interactions(space.lake, events[-1:], window("2025-11-01T09:00", "2025-11-01T10:00"))
     return space
@@ -117,7 +117,7 @@ class TestTables:
 
     def test_the_report(self, made):
         report = made[1]
-        assert report.read == {"videos": 66, "queries": 2}
+        assert report.read == {"video versions": 66, "queries": 2}
         assert report.wrote == {"video text": 66, "query text": 2}
         assert report.notes == ["encoded 64 of 64 texts", "8 tags trained"]
 
@@ -139,12 +139,12 @@ class TestWhatIsDoneAgain:
         encoded.clear()
         changed = [{**row, "title": "a new one"} if row["video_id"] == 9 else row for row in VIDEOS_BY_HAND]
         changed.append({"video_id": 99, "title": "clip 3", "tags": None})
-        fill(workspace, [{**row, "like_count": 7} for row in changed])
+        fill(workspace, changed)
         monkeypatch.setattr(text, "train_tags", None)  # the tags are the same
         assert run(workspace).notes == ["encoded 1 of 64 texts", "8 tags as before"]
         assert encoded == ["a new one"]
         monkeypatch.undo()
-        other = fill(new_workspace(), [{**row, "like_count": 7} for row in changed])
+        other = fill(new_workspace(), changed)
         run(other)
         assert tree(other.lake.root) == tree(workspace.lake.root)
 
@@ -186,14 +186,25 @@ class TestWhatIsDoneAgain:
 
 class TestEdges:
     def test_an_empty_catalogue_and_no_queries(self, workspace):
-        write_catalogue(workspace.lake, moment("00:00"), [], [])
+        write_versions(workspace.lake, moment("00:00"), [], [])
         assert run(workspace).wrote == {"video text": 0, "query text": 0}
         assert workspace.lake.read(VIDEO_TEXT, [Partition(moment("00:00").date())]).num_rows == 0
 
     def test_videos_without_any_text(self, workspace):
-        write_catalogue(workspace.lake, moment("00:00"), [{"video_id": 1}, {"video_id": 2, "tags": ["once"]}], [])
+        write_versions(workspace.lake, moment("00:00"), [{"video_id": 1}, {"video_id": 2, "tags": ["once"]}], [])
         run(workspace)
-        assert workspace.rows(VIDEO_TEXT, DAY) == [{"video_id": n, "title_vector": None, "tags_vector": None} for n in (1, 2)]
+        nothing = {"valid_from": moment("2026-01-01T00:00"), "title_vector": None, "tags_vector": None}
+        assert workspace.rows(VIDEO_TEXT, DAY) == [{"video_id": n, **nothing} for n in (1, 2)]
+
+    def test_every_version_has_its_own_row_in_order(self, made, workspace):
+        renamed = {"video_id": 9, "title": "football goals of the week", "tags": None, "valid_from": moment("2026-01-03T00:00")}
+        run(fill(workspace, [renamed, *VIDEOS_BY_HAND]))
+        found = workspace.rows(VIDEO_TEXT, DAY)
+        assert [(row["video_id"], row["valid_from"].day) for row in found[:3]] == [(9, 1), (9, 3), (10, 1)]
+        before = {row["video_id"]: row for row in made[0].rows(VIDEO_TEXT, DAY)}
+        assert found[0]["title_vector"] == before[9]["title_vector"]
+        assert found[1] == {**before[11], "video_id": 9, "valid_from": renamed["valid_from"], "tags_vector": None}
+        assert [row["video_id"] for row in found[1:]] == list(before)
 
     def test_more_rows_than_are_handled_at_once(self, made, new_workspace, monkeypatch):
         monkeypatch.setattr(text, "_ROWS_AT_ONCE", 7)
@@ -205,7 +216,7 @@ class TestEdges:
     def test_without_a_catalogue_there_is_a_clear_error(self, workspace):
         status, _, error = workspace.command(text, "--as-of", AS_OF)
         assert status == 2
-        assert "table videos: no partition dt=2026-01-07; run ingest as of 2026-01-08" in error
+        assert "table video_versions: no partition dt=2026-01-07; run ingest as of 2026-01-08" in error
 
     def test_without_the_encoder_there_is_a_clear_error(self, tmp_path):
         space = fill(Workspace(tmp_path / "home", {"text": {"encoder": "models/absent"}}))
@@ -230,8 +241,8 @@ class TestPlan:
 
     def test_what_is_yet_to_be_made_makes_it_stale(self, made):
         day, hour = Partition(moment("00:00").date()), Partition.hour(moment("09:00"))
-        assert self.units(made[0], {"videos": [day], "interactions": [hour]}) == {
-            "video_text": ("dt=2026-01-07", "stale", "reads videos dt=2026-01-07, which is to be made"),
+        assert self.units(made[0], {"video_versions": [day], "interactions": [hour]}) == {
+            "video_text": ("dt=2026-01-07", "stale", "reads video_versions dt=2026-01-07, which is to be made"),
             "query_text": ("dt=2026-01-07", "stale", "reads interactions dt=2026-01-07/hr=09, which is to be made"),
         }
 
@@ -252,5 +263,5 @@ class TestPlan:
 
 def test_where_encoder_and_cache_lie_is_no_part_of_the_recipe(made):
     manifest = made[0].lake.manifest(VIDEO_TEXT, Partition(moment("00:00").date()))
-    assert set(manifest.inputs) == {"videos", "encoder"}
+    assert set(manifest.inputs) == {"video_versions", "encoder"}
     assert set(manifest.parameters) == {"max_characters", "tags"}

@@ -6,11 +6,23 @@ import pytest
 
 from jobs import _training
 from jobs._tables import Partition
-from schemas import EXAMPLES, USER_FEATURES, VIDEO_COUNTS, VIDEO_FEATURES
+from jobs._window import HOUR, Window, floor_hour
+from schemas import (
+    EXAMPLE_FEATURES,
+    EXAMPLES,
+    QUERY_TEXT,
+    USER_FEATURES,
+    USER_VERSIONS,
+    VIDEO_COUNTS,
+    VIDEO_FEATURES,
+    VIDEO_TEXT,
+    VIDEO_VERSIONS,
+)
 from schemas.errors import ReelflowError
-from tests.builders import MADE_BY_HAND, arrow, stage_context
-from tests.e2e import HALF_LIFE_DAYS, SECOND, START, examples, planted
+from tests.builders import MADE_BY_HAND, NO_HISTORY, NO_TRENDS, stage_context
+from tests.jobs.planted import HALF_LIFE_DAYS, SECOND, START, VIDEOS, examples, planted, write_examples
 
+LATEST = (USER_FEATURES, VIDEO_FEATURES, USER_VERSIONS, VIDEO_VERSIONS, VIDEO_TEXT, QUERY_TEXT)
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 
 
@@ -130,7 +142,10 @@ class TestInputs:
         space = planted(tmp_path / "home")
         with space.environment():
             before = _training.inputs(context_of())
-            assert before.keys() == {"examples", "video_counts", "user_features", "video_features"}
+            assert before.keys() == {
+                "examples", "example_features", "video_counts", "user_features", "video_features", "user_versions",
+                "video_versions", "video_text", "query_text",
+            }  # fmt: skip
             assert _training.inputs(context_of()) == before
             hour = Partition.hour(START)
             rows = space.lake.read(EXAMPLES, [hour])
@@ -149,23 +164,78 @@ class TestInputs:
             assert _training.inputs(context_of()) == before
             assert _training.read(context_of()).examples.num_rows == len(examples())
 
-    @pytest.mark.parametrize("table", [USER_FEATURES, VIDEO_FEATURES])
+    @pytest.mark.parametrize("table", LATEST, ids=lambda table: table.name)
     def test_missing_features_name_the_command(self, tmp_path, table):
         space = planted(tmp_path / "home")
         (space.home / "lake" / table.name / "dt=2026-01-07" / "_manifest.json").unlink()
-        expected = f"table {table.name}: no partition dt=2026-01-07; run features --as-of 2026-01-08T00:00:00Z first"
+        expected = (
+            f"table {table.name}: no partition dt=2026-01-07; run ingest, text and features --as-of 2026-01-08T00:00:00Z first"
+        )
         with space.environment(), pytest.raises(ReelflowError, match=expected):
             _training.inputs(context_of())
 
     def test_nothing_relevant_is_an_error_that_says_what_to_do(self, workspace):
         row = {**examples()[0], "label": 0}
-        workspace.lake.write(EXAMPLES, Partition.hour(row["known_at"]), arrow(EXAMPLES, [row]), MADE_BY_HAND)
+        hour = floor_hour(row["known_at"])
+        write_examples(workspace, [row], Window(hour, hour + HOUR))
         with pytest.raises(ReelflowError, match=r"1 in .* none of them relevant; .*widen window\.lookback_days"):
             _training.read(context_of())
 
     def test_no_examples_at_all_are_the_same_error(self, workspace):
         with pytest.raises(ReelflowError, match="examples: 0 in 2025-12-08T00:00:00Z to 2026-01-08T00:00:00Z"):
             _training.read(context_of())
+
+
+class TestOwnFeatures:
+    @pytest.fixture
+    def marked(self, tmp_path):
+        """Examples whose histories and trends tell which example they are of."""
+        space = planted(tmp_path / "home")
+        rows = [
+            row
+            | {"watched_history": [int(row["event_id"])], "watched_ages_seconds": [1], "views_last_day": int(row["event_id"])}
+            for row in examples()
+        ]
+        write_examples(space, rows, Window(START, SECOND))
+        return space
+
+    def test_each_example_has_its_own(self, marked):
+        with marked.environment():
+            found = _training.read(context_of()).examples
+        ids = [int(key) for key in found["event_id"].to_pylist()]
+        assert ids != sorted(ids)
+        assert found["watched_history"].to_pylist() == [[key] for key in ids]
+        assert found["views_last_day"].to_pylist() == ids
+
+    def test_without_them_there_are_the_examples_alone(self, marked):
+        with marked.environment():
+            found, whole = (_training.read(context_of(), features=wanted).examples for wanted in (False, True))
+        assert set(whole.column_names) - set(found.column_names) == {*NO_HISTORY, *NO_TRENDS}
+        assert found.equals(whole.select(found.column_names))
+
+    def test_features_of_other_examples_are_refused(self, marked):
+        hour = Partition.hour(START + HOUR)
+        rows = marked.lake.read(EXAMPLE_FEATURES, [hour])
+        marked.lake.write(EXAMPLE_FEATURES, hour, rows.take(list(range(rows.num_rows))[::-1]), MADE_BY_HAND)
+        with marked.environment(), pytest.raises(ReelflowError, match=r"its rows are not those of examples; .*run features"):
+            _training.read(context_of())
+
+    def test_features_that_were_not_made_are_named(self, marked):
+        (marked.home / "lake" / "example_features" / "dt=2026-01-06" / "hr=03" / "_manifest.json").unlink()
+        expected = "table example_features: no partition dt=2026-01-06/hr=03; run features for that window first"
+        with marked.environment(), pytest.raises(ReelflowError, match=expected):
+            _training.read(context_of())
+        with marked.environment():
+            assert _training.read(context_of(), features=False).examples.num_rows == len(examples())
+
+
+def test_videos_and_their_versions_carry_their_text(data):
+    titles = [[1.0, 0.0] if video % 2 else [0.0, 1.0] for video in VIDEOS]
+    for rows in (data.videos, data.video_versions):
+        assert rows["video_id"].to_pylist() == list(VIDEOS)
+        assert rows["title_vector"].to_pylist() == titles
+        assert rows["tags_vector"].to_pylist() == [None if video % 5 else [1.0] for video in VIDEOS]
+    assert data.queries.to_pylist() == [{"query": "cats", "vector": [1.0, 0.0]}]
 
 
 def test_days_without_counts_leave_counters_at_zero(tmp_path):

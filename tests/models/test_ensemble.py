@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 
 from models.ensemble import Ensemble, indexable, load_catalogue, save_catalogue
-from schemas import USER_FEATURES, VIDEO_FEATURES
+from schemas import QUERY_TEXT, USER_FEATURES, VIDEO_FEATURES
 from schemas.errors import ReelflowError
-from tests.builders import arrow, moment
+from tests.builders import NO_HISTORY, NO_TRENDS, arrow, moment
 
 AT = moment("2026-01-08T00:00")
 COUNTERS = ("impressions", "views", "likes", "relevant", "popularity")
@@ -31,17 +31,17 @@ class Model:
 
 
 MODELS = Ensemble(Model(), Model(), Model())
+QUERIES = arrow(QUERY_TEXT, [])
 
 
 def videos(*rows):
-    basic = {"duration_seconds": 1.0, "uploaded_at": AT, "blocked_countries": [], "removed": False} | dict.fromkeys(
-        COUNTERS, 0.0
-    )
-    return arrow(VIDEO_FEATURES, [{**basic, **row} for row in rows])
+    basic = {"duration_seconds": 1.0, "uploaded_at": AT, "blocked_countries": [], "removed": False}
+    counted = dict.fromkeys(COUNTERS, 0.0)
+    return arrow(VIDEO_FEATURES, [{**basic, **counted, **NO_TRENDS, **row} for row in rows])
 
 
 def users(*rows):
-    return arrow(USER_FEATURES, [{"interaction_count": 0, "watched": [], **row} for row in rows])
+    return arrow(USER_FEATURES, [{"interaction_count": 0, "watched": [], **NO_HISTORY, **row} for row in rows])
 
 
 @pytest.fixture
@@ -80,6 +80,7 @@ def test_users_keep_their_order_and_know_positions(catalogue):
             {"user_id": 5, "watched": [11, 30, 99]},  # 11 and 99 left the catalogue
             {"user_id": 7, "country": "DE"},
         ),
+        QUERIES,
         catalogue,
         AT,
     )
@@ -90,15 +91,27 @@ def test_users_keep_their_order_and_know_positions(catalogue):
     assert batch.wals.tolist() == [[9, 1], [2, 1], [5, 1], [7, 1]]
 
 
+def test_models_are_asked_with_the_queries_and_the_moment(catalogue):
+    asked = []
+
+    class Curious(Model):
+        def user_vectors(self, users, *more):
+            asked.append(more)
+            return super().user_vectors(users)
+
+    Ensemble(Model(), Curious(), Curious()).users(users({"user_id": 1}), QUERIES, catalogue, AT)
+    assert asked == [(QUERIES, AT)] * 2
+
+
 def test_no_users_are_no_trouble(catalogue):
     empty = users({"user_id": 1}).slice(0, 0)
-    indptr = MODELS.users(empty, catalogue, AT).watched_indptr
+    indptr = MODELS.users(empty, QUERIES, catalogue, AT).watched_indptr
     assert indptr.tolist() == [0]
 
 
 def test_a_slice_of_users_is_those_users(catalogue):
     all_of_them = users(*({"user_id": n, "watched": [10] * (n % 2) + [30] * (n % 3)} for n in range(1, 9)))
-    batch = MODELS.users(all_of_them.slice(3, 4), catalogue, AT)
+    batch = MODELS.users(all_of_them.slice(3, 4), QUERIES, catalogue, AT)
     assert batch.user_ids.tolist() == [4, 5, 6, 7]
     found = [batch.watched[a:b].tolist() for a, b in zip(batch.watched_indptr, batch.watched_indptr[1:], strict=False)]
     assert found == [[0] * (n % 2) + [2] * (n % 3) for n in (4, 5, 6, 7)]

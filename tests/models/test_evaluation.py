@@ -9,8 +9,8 @@ from models import evaluation
 from models.ensemble import Ensemble
 from models.ids import IdMap
 from models.recommend import RecommendConfig
-from schemas import EXAMPLES, USER_FEATURES, VIDEO_COUNTS, VIDEO_FEATURES
-from tests.builders import arrow, moment
+from schemas import EXAMPLES, QUERY_TEXT, USER_FEATURES, VIDEO_COUNTS, VIDEO_FEATURES
+from tests.builders import NO_HISTORY, NO_TRENDS, arrow, moment
 
 AT = moment("2026-01-07T12:00")
 COUNTERS = ("impressions", "views", "likes", "relevant", "popularity")
@@ -24,12 +24,15 @@ def example(user, video, hours, **more):
     return {**basic, "watch_seconds": 0.0, "sample_rate": 1.0, "weight": 1.0, **row, **more}
 
 
-USERS = arrow(USER_FEATURES, [{"user_id": user, "interaction_count": 1, "watched": [12]} for user in (4, 3, 2, 1)])
+USERS = arrow(
+    USER_FEATURES, [{"user_id": user, "interaction_count": 1, "watched": [12], **NO_HISTORY} for user in (4, 3, 2, 1)]
+)
+QUERIES = arrow(QUERY_TEXT, [{"query": "cats", "vector": [1.0]}])
 VIDEOS = arrow(
     VIDEO_FEATURES,
     [
         {"video_id": video, "duration_seconds": 1.0, "uploaded_at": AT, "blocked_countries": [], "removed": False}
-        | dict.fromkeys(COUNTERS, 99.0)
+        | {**dict.fromkeys(COUNTERS, 99.0), **NO_TRENDS}
         for video in (12, 11, 10)
     ],
 )
@@ -61,7 +64,7 @@ def counts():
 
 def world_of(counts, max_users=100):
     return evaluation.holdout(
-        USERS, VIDEOS, counts, EXAMPLES_TABLE, at=AT, half_life_days=1.0, max_users=max_users
+        USERS, VIDEOS, QUERIES, counts, EXAMPLES_TABLE, at=AT, half_life_days=1.0, max_users=max_users
     )  # fmt: skip
 
 
@@ -71,6 +74,7 @@ def test_relevant_is_what_came_later_and_is_new(counts):
     assert world.videos["video_id"].to_pylist() == [10, 11, 12]
     assert world.relevant.toarray().tolist() == [[False, True, False], [True, False, False]]
     assert world.at == AT
+    assert world.queries is QUERIES
 
 
 def test_watched_and_counters_are_those_of_the_start(counts):
@@ -118,7 +122,7 @@ def test_figures_of_a_world_by_hand(counts):
 
 def test_nobody_to_judge_has_no_figures(counts):
     world = evaluation.holdout(
-        USERS, VIDEOS, counts, EXAMPLES_TABLE, at=AT + timedelta(days=1), half_life_days=1.0, max_users=5
+        USERS, VIDEOS, QUERIES, counts, EXAMPLES_TABLE, at=AT + timedelta(days=1), half_life_days=1.0, max_users=5
     )  # fmt: skip
     models = Ensemble(Planted(), Planted(), Planted())
     assert evaluation.evaluate(conf.load("recommend", RecommendConfig), models, world) == {"users": 0.0}

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.features import COUNTERS
 from models.towers import FittedRanker, FittedRetrieval, fit_retrieval
 from schemas.errors import ReelflowError
-from tests.models.towers.planted import AS_OF, CONFIG, N_USERS, N_VIDEOS, data, users, videos
+from tests.models.towers.planted import AS_OF, CONFIG, N_USERS, N_VIDEOS, QUERIES, data, users, users_now, videos, with_watched
 
 VIDEO_IDS = 1000 + np.arange(N_VIDEOS)
 
@@ -28,28 +27,28 @@ def fitted(planted):
 
 def own_half_share(fitted, table):
     """Of each user's first half of the videos, how many are of the own half."""
-    scores = fitted.user_vectors(table, AS_OF) @ fitted.video_vectors(VIDEO_IDS).T
+    scores = fitted.user_vectors(table, QUERIES, AS_OF) @ fitted.video_vectors(VIDEO_IDS).T
     first = np.argsort(-scores, axis=1)[:, : N_VIDEOS // 2]
     return (first % 2 == table.column("user_id").to_numpy()[:, None] % 2).mean()
 
 
 def test_own_half_comes_first(fitted):
-    assert own_half_share(fitted, users()) > 0.98
+    assert own_half_share(fitted, users_now()) > 0.98
 
 
 def test_new_users_are_placed_by_their_attributes(fitted):
-    assert own_half_share(fitted, users(range(10_000, 10_040))) > 0.95
+    assert own_half_share(fitted, users_now(range(10_000, 10_040))) > 0.95
 
 
 def test_vectors_are_unit_float32_in_order(fitted):
-    own, theirs = fitted.user_vectors(users(), AS_OF), fitted.video_vectors(VIDEO_IDS)
+    own, theirs = fitted.user_vectors(users_now(), QUERIES, AS_OF), fitted.video_vectors(VIDEO_IDS)
 
     assert own.shape == (N_USERS, CONFIG.dim)
     assert own.dtype == theirs.dtype == np.float32
     assert np.linalg.norm(own, axis=1) == pytest.approx(np.ones(N_USERS), rel=1e-5)
     assert np.linalg.norm(theirs, axis=1) == pytest.approx(np.ones(N_VIDEOS), rel=1e-5)
-    backwards = users().take(np.arange(N_USERS)[::-1])
-    assert fitted.user_vectors(backwards, AS_OF)[::-1] == pytest.approx(own, abs=1e-6)
+    backwards = users_now().take(np.arange(N_USERS)[::-1])
+    assert fitted.user_vectors(backwards, QUERIES, AS_OF)[::-1] == pytest.approx(own, abs=1e-6)
 
 
 def test_unknown_videos_are_known_to_be_unknown(fitted):
@@ -82,18 +81,21 @@ def test_same_seed_same_arrays(planted, sparse_rows):
     config = CONFIG.model_copy(update={"sparse_rows": sparse_rows})
     first, again, other = (fit_retrieval(config, planted, seed, epochs=1) for seed in (3, 3, 4))
 
-    assert first.user_vectors(users(), AS_OF).tobytes() == again.user_vectors(users(), AS_OF).tobytes()
+    assert (
+        first.user_vectors(users_now(), QUERIES, AS_OF).tobytes() == again.user_vectors(users_now(), QUERIES, AS_OF).tobytes()
+    )
     assert first.video_vectors(VIDEO_IDS).tobytes() == again.video_vectors(VIDEO_IDS).tobytes()
     assert first.video_vectors(VIDEO_IDS).tobytes() != other.video_vectors(VIDEO_IDS).tobytes()
 
 
 def test_sparse_updates_learn_too(planted):
-    assert own_half_share(fit_retrieval(CONFIG.model_copy(update={"sparse_rows": 1}), planted, 1, epochs=4), users()) > 0.95
+    assert own_half_share(fit_retrieval(CONFIG.model_copy(update={"sparse_rows": 1}), planted, 1, epochs=4), users_now()) > 0.95
 
 
 def test_without_uniform_negatives(planted):
     assert (
-        own_half_share(fit_retrieval(CONFIG.model_copy(update={"uniform_negatives": 0}), planted, 1, epochs=4), users()) > 0.95
+        own_half_share(fit_retrieval(CONFIG.model_copy(update={"uniform_negatives": 0}), planted, 1, epochs=4), users_now())
+        > 0.95
     )
 
 
@@ -102,7 +104,9 @@ def test_save_and_load_are_exact(fitted, tmp_path):
     again = FittedRetrieval.load(tmp_path / "a")
     again.save(tmp_path / "b")
 
-    assert again.user_vectors(users(), AS_OF).tobytes() == fitted.user_vectors(users(), AS_OF).tobytes()
+    assert (
+        again.user_vectors(users_now(), QUERIES, AS_OF).tobytes() == fitted.user_vectors(users_now(), QUERIES, AS_OF).tobytes()
+    )
     assert again.video_vectors(VIDEO_IDS).tobytes() == fitted.video_vectors(VIDEO_IDS).tobytes()
     assert (again.config, again.spec, again.best_epoch) == (fitted.config, fitted.spec, fitted.best_epoch)
     assert again.history == fitted.history
@@ -136,11 +140,34 @@ def test_a_single_user_without_attributes_and_absent_tables(planted):
     )
     fitted = fit_retrieval(CONFIG, alone, 1, epochs=6)
 
-    assert own_half_share(fitted, users([0])) > 0.8
+    assert own_half_share(fitted, users_now([0])) > 0.8
 
 
 def test_data_with_columns_missing_is_refused(planted):
-    with pytest.raises(ReelflowError, match=f"examples: missing column {COUNTERS[0]}; videos: missing column language"):
-        replace(planted, examples=planted.examples.drop_columns(COUNTERS[0]), videos=planted.videos.drop_columns("language"))
+    with pytest.raises(
+        ReelflowError, match="examples: missing column views; users: missing column age; videos: missing column language"
+    ):
+        replace(
+            planted,
+            examples=planted.examples.drop_columns("views"),
+            users=planted.users.drop_columns("age"),
+            videos=planted.videos.drop_columns("language"),
+        )
+    with pytest.raises(ReelflowError, match="examples: missing column seen_history"):
+        replace(planted, examples=planted.examples.drop_columns("seen_history"))
     with pytest.raises(ReelflowError, match="validation: found"):
         replace(planted, validation=np.zeros(3, bool))
+
+
+def test_strangers_are_placed_by_what_they_watched():
+    found, _ = data(n_impressions=48_000, n_users=48_000, seed=3)
+    examples = with_watched(found.examples, found.examples.column("user_id").to_numpy())
+    strangers = replace(found, examples=examples, users=users(range(48_000), country=("DE", "DE")))
+    ids = np.arange(100_000, 100_040)
+    table = with_watched(users_now(ids, country=("DE", "DE")), ids)
+    seeing, blind = (
+        fit_retrieval(CONFIG.model_copy(update={"leave_out": out}), strangers, 1) for out in ((), ("watched", "liked", "seen"))
+    )
+
+    assert own_half_share(seeing, table) > 0.95
+    assert own_half_share(blind, table) == pytest.approx(0.5, abs=0.1)

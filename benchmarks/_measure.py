@@ -1,0 +1,38 @@
+"""Memory and processor time of a benchmark's processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process and its children; pages that they share count for each."""
+    pages = 0
+    for folder in _family(pid):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            pages += int((folder / "statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def processor_seconds() -> float:
+    """Time of the processor that this process and its children have taken, those that ended included."""
+    ticks = 0
+    for folder in _family(os.getpid()):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            ticks += sum(map(int, (folder / "stat").read_text().rsplit(")", 1)[1].split()[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _family(pid: int) -> Iterator[Path]:
+    """The ``/proc`` folders of a process and of all that it started and that still run."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        children = " ".join(path.read_text() for path in folder.glob("task/*/children")).split()
+    except (FileNotFoundError, ProcessLookupError):
+        return
+    yield folder
+    for child in children:
+        yield from _family(int(child))
