@@ -183,7 +183,7 @@ def _record(context: Context, report: Report, seconds: float) -> None:
 
 def peak_memory_mb() -> float:
     """Peak resident memory of this process, of its largest child or Spark worker, and of the JVM it talks to, in MB."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    own = peak_kb("self")  # not ru_maxrss, which begins with that of the process that started this one
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     fanned = sys.modules.get("jobs._fan_out")
     workers = fanned.worker_peak_kb() if fanned else 0
@@ -194,8 +194,13 @@ def _jvm_peak_kb() -> int:
     """Peak resident memory of the running Spark JVM in kB, 0 when there is none."""
     session = sys.modules.get("jobs._session")
     pid = session.jvm_pid() if session else None
+    return peak_kb(pid) if pid else 0
+
+
+def peak_kb(process: int | str) -> int:
+    """Peak resident memory of a process in kB since it began its program, 0 when there is no such process."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8") if pid else ""
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)

@@ -7,6 +7,7 @@ not fit ignores it.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ def main() -> None:
     defaults.parent.mkdir(exist_ok=True)
     defaults.unlink(missing_ok=True)
     ARCHIVE.unlink(missing_ok=True)
+    os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable  # else workers take PATH's python3
     builder = SparkSession.builder.master("local[2]").appName("reelflow set-up")
     settings = {
         "spark.driver.bindAddress": "127.0.0.1",

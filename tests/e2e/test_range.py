@@ -18,6 +18,8 @@ from jobs._window import DAY, HOUR, Window, floor_hour, iso, midnight
 from schemas import INTERACTIONS, REJECTED
 from tests.builders import Workspace, event, tree, video, window, write_lines, write_raw
 
+pytestmark = pytest.mark.slow
+
 STAGES: tuple[ModuleType, ...] = (ingest, examples, features)
 WINDOW_WIDE = ("user_features", "video_features")
 """Tables whose partitions tell of all of the window: only equal windows give equal ones."""

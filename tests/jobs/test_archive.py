@@ -33,6 +33,8 @@ from tests.builders import (
     write_raw,
 )
 
+pytestmark = pytest.mark.slow
+
 OLD, MIDDLE, NEW = (dt.date(2026, 1, day) for day in (5, 6, 8))
 HOURS = [Partition(OLD, 10), Partition(OLD, 11), Partition(MIDDLE, 0)]
 OTHER = replace(MADE_BY_HAND, code_version="another code")

@@ -26,6 +26,8 @@ from tests.builders import (
 from tests.jobs.point_in_time import history_of, trends_of
 from tests.jobs.test_features import example
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = {"watched": 4, "liked": 2, "seen": 5, "searched": 2}
 SETTINGS = {"features": {"history": LENGTHS}, "window": {"history_days": 8}}
 LOG = window("2025-12-28T00:00", "2026-01-08T00:00")

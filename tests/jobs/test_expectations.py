@@ -27,6 +27,8 @@ from schemas import (
 )
 from tests.builders import MADE_BY_HAND, Workspace, arrow, interaction, moment, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 AS_OF = ("--as-of", "2026-01-08")
 # Days of 20 events in place of thousands; all rates of the good tables are well inside the limits of base.yaml.
@@ -204,7 +206,7 @@ def spoil_freshness(space, monkeypatch):
 
 
 def spoil_label_rate(space, _):
-    write_examples(space.lake, TODAY, positives=18)
+    write_examples(space.lake, TODAY, positives=20)
 
 
 def spoil_catalogue(space, _):

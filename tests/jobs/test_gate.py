@@ -12,6 +12,8 @@ from schemas.errors import ReelflowError
 from tests.builders import Workspace, stage_context
 from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 KINDS = ("wals", "towers")
 

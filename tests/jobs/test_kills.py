@@ -52,6 +52,8 @@ from tests.builders import (
     write_raw,
 )
 
+pytestmark = pytest.mark.slow
+
 EVERY = os.environ.get("REELFLOW_KILLS") == "all"
 SETTINGS = {"fan_out": {"threads": 1}}  # the order of two threads' changes is chance
 HOURS = ("--start", "2026-01-07T10:00:00Z", "--end", "2026-01-07T11:00:00Z")

@@ -9,6 +9,8 @@ from serving import SqliteStore
 from tests.builders import Workspace, arrow, stage_context
 from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):

@@ -45,6 +45,8 @@ from tests.builders import (
 )
 from tests.jobs.test_features import example
 
+pytestmark = pytest.mark.slow
+
 T, END = moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
 LOG, DAYS = window("2025-12-28T00:00", "2026-01-08T00:00"), window("2026-01-05T00:00", "2026-01-08T00:00")
 START = "2026-01-05T00:00:00Z"

@@ -22,6 +22,8 @@ from serving import RecommendationReader, SqliteStore
 from serving._lease import Lease, held
 from tests.serving.builders import day, expected, publish, videos
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 _NOBODY = 65534  # root may write everywhere, so a test of permissions must be someone else
 

@@ -29,12 +29,15 @@ import pytest
 
 import conf
 from jobs import ingest
+from jobs._stage import peak_kb
 from jobs._tables import MANIFEST, Partition
 from jobs.reading import RawFile, RawReader
 from schemas import INTERACTIONS, RAW_INTERACTIONS, RAW_VIDEOS, REJECTED, REJECTED_SNAPSHOTS, USERS, VIDEO_VERSIONS, VIDEOS
 from tests.builders import Workspace, event, stage_context, video, write_lines
 from tests.jobs.reading.mutations import BLANKS, HOUR, LINE_END, SOURCES, Mutant, mutant
 from tests.jobs.reading.mutations import VIDEOS as KNOWN
+
+pytestmark = pytest.mark.slow
 
 FILES = int(os.environ.get("REELFLOW_FUZZ_FILES", "250"))
 FIRST_SEED = int(os.environ.get("REELFLOW_FUZZ_SEED", "0"))
@@ -235,7 +238,7 @@ def _checked(space: Workspace, made: Mutant, megabytes: float) -> str:
         problems = [*_hour_problems(space, made), *_snapshot_problems(space, made)]
     finally:
         path.unlink()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_kb("self") / 1024
     return "\n".join([*problems, *([f"peak of memory {peak:.0f} MB"] if peak > megabytes else [])])
 
 

@@ -27,6 +27,8 @@ from tests.models.towers.planted import (
     with_watched,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sampled():

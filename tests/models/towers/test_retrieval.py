@@ -12,6 +12,8 @@ from models.towers import FittedRanker, FittedRetrieval, fit_retrieval
 from schemas.errors import ReelflowError
 from tests.models.towers.planted import AS_OF, CONFIG, N_USERS, N_VIDEOS, QUERIES, data, users, users_now, videos, with_watched
 
+pytestmark = pytest.mark.slow
+
 VIDEO_IDS = 1000 + np.arange(N_VIDEOS)
 
 
