@@ -39,9 +39,16 @@ class Settings:
             "PYTHONUNBUFFERED": "1",
             "PYSPARK_PYTHON": python,
             "PYSPARK_DRIVER_PYTHON": python,
+            **self._java_options(),
             **{name: os.environ[name] for name in PASSED_ON if os.environ.get(name)},
             "REELFLOW_HOME": str(self.home),
         }
+
+    def _java_options(self) -> dict[str, str]:
+        """Lets spark-submit's JVM start from the archive of classes that set-up wrote, where there is one."""
+        classes = self.venv / "spark-classes.jsa"
+        options = f"-XX:SharedArchiveFile={classes} -Xlog:disable -Xlog:all=error:stderr"
+        return {"SPARK_SUBMIT_OPTS": options} if classes.exists() else {}
 
     def path_of_stages(self) -> str:
         """The ``PATH`` of this process with the stages' environment in front, so that its ``spark-submit`` is found first."""

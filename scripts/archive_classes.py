@@ -1,8 +1,8 @@
 """Keep what the JVM learns while Spark starts, so that later sessions start sooner. Runs in the stages' environment.
 
-Writes an archive of loaded classes (AppCDS, JEP 350: Dynamic CDS Archives) into the environment, and names it in the
-``spark-defaults.conf`` of the environment's own Spark, which spark-submit and PySpark both read. A JVM that the archive does
-not fit ignores it.
+Writes an archive of loaded classes (AppCDS, JEP 350: Dynamic CDS Archives) into the environment. ``jobs._session`` and the DAG
+name it in ``SPARK_SUBMIT_OPTS``. A JVM that the archive does not fit ignores it, and says so only with ``-Xlog:class+path``: Spark
+puts its ``conf`` folder on the class path, and one folder there that is not empty is enough, so no ``spark-defaults.conf``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ ARCHIVE = Path(sys.prefix) / "spark-classes.jsa"
 
 def main() -> None:
     """Load the classes that stages need, in a session that archives them when it ends."""
-    defaults = Path(pyspark.__file__).parent / "conf" / "spark-defaults.conf"
-    defaults.parent.mkdir(exist_ok=True)
-    defaults.unlink(missing_ok=True)
+    (Path(pyspark.__file__).parent / "conf" / "spark-defaults.conf").unlink(missing_ok=True)  # earlier set-ups wrote one
     ARCHIVE.unlink(missing_ok=True)
     os.environ["PYSPARK_PYTHON"] = os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable  # else workers take PATH's python3
     builder = SparkSession.builder.master("local[2]").appName("reelflow set-up")
@@ -53,11 +51,6 @@ def main() -> None:
     process.wait(timeout=120)
     if not ARCHIVE.exists():
         sys.exit("the JVM wrote no archive of classes; Spark works without, and starts more slowly")
-    defaults.write_text(
-        "# Written by make set-up.\n"
-        f"spark.driver.extraJavaOptions -XX:SharedArchiveFile={ARCHIVE} -Xlog:disable -Xlog:all=error:stderr\n",
-        encoding="utf-8",
-    )
 
 
 if __name__ == "__main__":
