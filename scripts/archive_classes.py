@@ -1,8 +1,8 @@
 """Keep what the JVM learns while Spark starts, so that later sessions start sooner. Runs in the stages' environment.
 
 Writes an archive of loaded classes (AppCDS, JEP 350: Dynamic CDS Archives) into the environment. ``jobs._session`` and the DAG
-name it in ``SPARK_SUBMIT_OPTS``. A JVM that the archive does not fit ignores it, and says so only with ``-Xlog:class+path``: Spark
-puts its ``conf`` folder on the class path, and one folder there that is not empty is enough, so no ``spark-defaults.conf``.
+name it in ``SPARK_SUBMIT_OPTS``. A JVM that the archive does not fit ignores it, and says so only with ``-Xlog:class+path``.
+Spark's ``conf`` folder is on the class path, and a folder there that is not empty is enough: so no ``spark-defaults.conf``.
 """
 
 from __future__ import annotations
