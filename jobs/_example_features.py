@@ -7,7 +7,7 @@ may be made from that of the day before or from all its days, and comes out the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -25,7 +25,7 @@ from jobs._recipe import Recipe, Status, code_version
 from jobs._stage import Context, WindowConfig
 from jobs._tables import Lake, Partition, Pending, Unit, after
 from jobs._trends import Trends
-from jobs._window import DAY, HOUR, Window, floor_day, floor_hour, midnight
+from jobs._window import DAY, HOUR, Window, floor_day, floor_hour, micros, midnight
 from schemas import EXAMPLE_FEATURES, EXAMPLES, INTERACTIONS, TRENDS, USER_HISTORY, VIDEO_HOURS, Table
 from schemas import columns as col
 
@@ -112,7 +112,7 @@ def plan(context: Context, pending: Pending | None = None) -> Plan:
     pending = pending or {}
     look = look_back()
     lag = look.lag
-    first = midnight((context.window.start - lag).date())  # the day of the window's first example
+    first = floor_day(context.window.start - lag)  # the day of the window's first example
     log = EventLog(context.lake, Window(first - look.farthest - DAY, context.as_of), pending.get(INTERACTIONS.name, ()))
     code = code_version(*_CODE)
 
@@ -140,12 +140,11 @@ def plan(context: Context, pending: Pending | None = None) -> Plan:
     examples = []
     coming = {p for p in pending.get(EXAMPLES.name, ()) if context.window.start <= p.start < context.as_of}
     for partition in sorted({*context.lake.partitions(EXAMPLES, context.window), *coming}):
-        reads = Window(midnight((partition.start - lag).date()) - look.farthest, partition.start + HOUR)
+        reads = Window(floor_day(partition.start - lag) - look.farthest, partition.start + HOUR)
         found = context.lake.manifest(EXAMPLES, partition)
         parameters = {**look.parameters, "label_window_minutes": lag / timedelta(minutes=1)}
         made = work(EXAMPLE_FEATURES, partition, reads, parameters, found.digest if found else "")
-        status = after(made.status, EXAMPLES, [partition] if partition in coming else [])
-        examples.append(Work(partition, made.recipe, status, made.rows, made.before))
+        examples.append(replace(made, status=after(made.status, EXAMPLES, [partition] if partition in coming else [])))
     return Plan(tuple(hours), tuple(days), base, tuple(examples), look, context.as_of)
 
 
@@ -231,14 +230,13 @@ def look_back() -> Look:
 def histories_at(lake: Lake, look: Look, users: Ints, at: datetime) -> dict[str, pa.ListArray]:
     """Histories of some users at one moment: ``HISTORY_FIELDS`` (n_users,)."""
     events = _last_events(lake, look, floor_day(at)).within(Window(at, floor_hour(at) + HOUR))
-    return histories(events, users, np.full(len(users), int(at.timestamp() * 1_000_000)), look.history, look.reach)
+    return histories(events, users, np.full(len(users), micros(at)), look.history, look.reach)
 
 
 def _last_events(lake: Lake, look: Look, day: datetime) -> LastEvents:
     """Begins with what was known at a midnight."""
-    before = Partition((day - DAY).date())
-    known = lake.manifest(USER_HISTORY, before) is not None  # else nothing was before
-    return LastEvents(lake, look.history, look.reach, lake.read(USER_HISTORY, [before] if known else []), day)
+    state = lake.read_if_made(USER_HISTORY, Partition((day - DAY).date()))  # else nothing was before
+    return LastEvents(lake, look.history, look.reach, state, day)
 
 
 def trends_at(lake: Lake, videos: Ints, moments: Ints) -> dict[str, NDArray[np.int32]]:
@@ -252,6 +250,8 @@ def trends_at(lake: Lake, videos: Ints, moments: Ints) -> dict[str, NDArray[np.i
     Returns:
         ``TREND_FIELDS``: int32 ``(n,)`` each.
     """
+    if not len(moments):
+        return Trends(hours_of_events(lake), hours_of_counts(lake), []).at(videos, moments)
     first, last = (datetime.fromtimestamp(int(at) // 1_000_000, UTC) for at in (moments.min(), moments.max()))
     return _trends(lake, Window(first, last + HOUR)).at(videos, moments)
 

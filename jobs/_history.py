@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from conf import Section
+from jobs._window import micros
 from schemas import HISTORIES, History, InteractionType
 from schemas import columns as col
 
@@ -62,7 +63,7 @@ def tail(events: pa.Table, config: HistoryConfig, since: datetime) -> pa.Table:
         # Of a user's places the last ones: those that have another user's, or nothing, so many places on.
         last = np.append(owner[longest:] != owner[:-longest], np.ones(min(longest, len(owner)), dtype=bool))[-len(owner) :]
         keep[keys[last] & _PLACE_MASK] = True
-    keep &= _micros(events[col.OCCURRED_AT]) >= _micros_of(since)
+    keep &= _micros(events[col.OCCURRED_AT]) >= micros(since)
     return events.filter(pa.array(keep))
 
 
@@ -141,10 +142,6 @@ def _is(events: pa.Table, kind: InteractionType) -> npt.NDArray[np.bool_]:
 def _micros(column: pa.ChunkedArray) -> Ints:
     found: Ints = column.cast(pa.int64()).to_numpy()
     return found
-
-
-def _micros_of(moment: datetime) -> int:
-    return int(pa.scalar(moment, pa.timestamp("us", tz="UTC")).value)
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:

@@ -17,7 +17,7 @@ from jobs._fan_out import fan_out
 from jobs._history import histories
 from jobs._stage import Context
 from jobs._tables import Lake, Partition
-from jobs._window import DAY
+from jobs._window import DAY, micros
 from models.popularity import counters_as_of
 from models.rows import look_up
 from schemas import INTERACTIONS, USER_FEATURES, USER_HISTORY, USERS, VIDEO_FEATURES, VIDEOS, InteractionType
@@ -61,15 +61,14 @@ def user_features(context: Context, look: Look) -> pa.Table:
     users = lake.read(USERS, [today])
     ids = np.union1d(users[col.USER_ID].to_numpy(), done.actions[col.USER_ID].to_numpy())
     keys = pa.array(ids)
-    there = lake.manifest(USER_HISTORY, today) is not None  # a log that never was has no history
-    events = lake.read(USER_HISTORY, [today] if there else [])
+    events = lake.read_if_made(USER_HISTORY, today)  # a log that never was has no history
     attributes = look_up(keys, users, col.USER_ID, _ATTRIBUTES)
     made = {name: attributes[name] for name in attributes.column_names}
     made[col.DEVICE] = look_up(keys, done.devices, col.USER_ID, [col.DEVICE])[col.DEVICE]
     actions = look_up(keys, done.actions, col.USER_ID, [col.INTERACTION_COUNT])[col.INTERACTION_COUNT]
     made[col.INTERACTION_COUNT] = actions.fill_null(0)
     made[col.WATCHED] = _lists(ids, done.watched)
-    made |= histories(events, ids, np.full(len(ids), _micros(context)), look.history, look.reach)
+    made |= histories(events, ids, np.full(len(ids), micros(context.as_of)), look.history, look.reach)
     return pa.table({name: made[name] for name in USER_FEATURES.columns}).cast(USER_FEATURES.arrow)
 
 
@@ -81,7 +80,7 @@ def video_features(context: Context, half_life_days: float) -> pa.Table:
     made = {name: videos[name] for name in _FACTS}
     tomorrow = pa.repeat(pa.scalar(context.last_day + DAY), len(ids))
     made |= _arrays(counters_as_of(_counts.read(context), ids, tomorrow, half_life_days))
-    made |= _arrays(trends_at(context.lake, ids, np.full(len(ids), _micros(context)))) if len(ids) else {}
+    made |= _arrays(trends_at(context.lake, ids, np.full(len(ids), micros(context.as_of))))
     countries = [None if names is None else sorted(names) for names in videos[col.BLOCKED_COUNTRIES].to_pylist()]
     made[col.BLOCKED_COUNTRIES] = pa.array([names or [] for names in countries], pa.list_(pa.string()))
     made[col.REMOVED] = videos[col.REMOVED].fill_null(False)
@@ -131,7 +130,3 @@ def _lists(ids: NDArray[np.int64], pairs: pa.Table) -> pa.ListArray:
 
 def _arrays(columns: dict[str, NDArray[np.float64]] | dict[str, NDArray[np.int32]]) -> dict[str, pa.Array]:
     return {name: pa.array(column) for name, column in columns.items()}
-
-
-def _micros(context: Context) -> int:
-    return int(context.as_of.timestamp()) * 1_000_000

@@ -17,7 +17,7 @@ from jobs._history import HistoryConfig, tail
 from jobs._recipe import canonical
 from jobs._tables import Lake, Partition
 from jobs._trends import HourOfEvents
-from jobs._window import DAY, HOUR, Window, floor_hour, midnight
+from jobs._window import DAY, HOUR, Window, floor_hour, micros, midnight
 from schemas import INTERACTIONS, VIDEO_HOURS
 from schemas import columns as col
 
@@ -41,8 +41,9 @@ class EventLog:
             pending: hours that are yet to be made.
         """
         self._coming = sorted(partition for partition in pending if window.start <= partition.start < window.end)
+        self._starts = [partition.start for partition in self._coming]
         self._digests: dict[datetime, str] = {}
-        rows: dict[datetime, int] = dict.fromkeys((partition.start for partition in self._coming), 0)
+        rows = dict.fromkeys(self._starts, 0)
         for partition in lake.partitions(INTERACTIONS, window):
             found = lake.manifest(INTERACTIONS, partition)
             if found is not None:
@@ -62,8 +63,7 @@ class EventLog:
 
     def coming(self, window: Window) -> list[Partition]:
         """Hours of a window that are yet to be made."""
-        starts = [partition.start for partition in self._coming]
-        return self._coming[bisect_left(starts, window.start) : bisect_left(starts, window.end)]
+        return self._coming[bisect_left(self._starts, window.start) : bisect_left(self._starts, window.end)]
 
     def digest(self, window: Window) -> str:
         """One digest of the content of a window of whole hours."""
@@ -108,19 +108,14 @@ def hours_of_events(lake: Lake) -> Recent[datetime, HourOfEvents]:
     """Gives hours of the log for trends; an hour that is not there is empty."""
 
     def read(hour: datetime) -> HourOfEvents:
-        return HourOfEvents(_read(lake, hour, _trends.EVENT_COLUMNS), hour)
+        return HourOfEvents(lake.read_if_made(INTERACTIONS, Partition.hour(hour), _trends.EVENT_COLUMNS), hour)
 
     return Recent(read, _ROWS_KEPT, lambda hour: hour.rows + 1000)
 
 
 def hours_of_counts(lake: Lake) -> Recent[datetime, pa.Table]:
     """Gives hours of ``video_hours``; an hour that is not there is empty."""
-
-    def read(hour: datetime) -> pa.Table:
-        there = lake.manifest(VIDEO_HOURS, Partition.hour(hour)) is not None
-        return lake.read(VIDEO_HOURS, [Partition.hour(hour)] if there else [])
-
-    return Recent(read, _HOURS_KEPT)
+    return Recent(lambda hour: lake.read_if_made(VIDEO_HOURS, Partition.hour(hour)), _HOURS_KEPT)
 
 
 class LastEvents:
@@ -148,8 +143,8 @@ class LastEvents:
         """Rows of ``user_history`` as of a whole hour, not before ``until``."""
         read = 0
         while self._until < moment:
-            hour = _read(self._lake, self._until, _history.EVENT_COLUMNS)
-            self._held, self._until = pa.concat_tables([self._held, hour]), self._until + HOUR
+            hour = self._next_hour()
+            self._held = pa.concat_tables([self._held, hour])
             read += hour.num_rows
             if read > _ROWS_AT_A_TIME:
                 self._forget(self._until)
@@ -164,20 +159,19 @@ class LastEvents:
             self.as_of(start)
         parts = [self._held]
         while self._until < window.end:
-            parts.append(_read(self._lake, self._until, _history.EVENT_COLUMNS))
-            self._until += HOUR
+            parts.append(self._next_hour())
         self._held = pa.concat_tables(parts)
         self._forget(start)
         return self._held
 
+    def _next_hour(self) -> pa.Table:
+        hour = Partition.hour(self._until)
+        self._until += HOUR
+        return self._lake.read_if_made(INTERACTIONS, hour, _history.EVENT_COLUMNS)
+
     def _forget(self, moment: datetime) -> None:
         """Keep of what came before a moment only the last events of each user."""
-        micros = self._held[col.OCCURRED_AT].cast(pa.int64()).to_numpy()
-        cut = int(np.searchsorted(micros, int(moment.timestamp()) * 1_000_000))
+        at = self._held[col.OCCURRED_AT].cast(pa.int64()).to_numpy()
+        cut = int(np.searchsorted(at, micros(moment)))
         before = tail(self._held.slice(0, cut), self._config, moment - self._reach)
         self._held = pa.concat_tables([before, self._held.slice(cut)]).combine_chunks()
-
-
-def _read(lake: Lake, hour: datetime, columns: tuple[str, ...]) -> pa.Table:
-    there = lake.manifest(INTERACTIONS, Partition.hour(hour)) is not None
-    return lake.read(INTERACTIONS, [Partition.hour(hour)] if there else [], columns)

@@ -199,6 +199,11 @@ class Lake:
         parts = [read_columns(file, names).cast(schema) for file in self.files(table, partitions)]
         return pa.concat_tables(parts).combine_chunks() if parts else schema.empty_table()
 
+    def read_if_made(self, table: Table, partition: Partition, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of one partition; none where it was never made."""
+        made = (self.path(table, partition) / MANIFEST).exists()
+        return self.read(table, [partition] if made else [], columns)
+
     def _away(self, table: Table, away: Sequence[Partition]) -> str:
         """Where the archived partitions lie, and the command that brings them back."""
         first, end = away[0], away[-1].dt + timedelta(days=1)

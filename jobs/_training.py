@@ -21,7 +21,7 @@ from jobs._recipe import Recipe, State, Status
 from jobs._stage import Context
 from jobs._tables import Lake, Partition, Unit
 from jobs._tracking import Tracker
-from jobs._window import iso
+from jobs._window import iso, micros
 from models.features import with_text
 from models.popularity import counters_as_of
 from models.rows import look_up, rows_as_of
@@ -165,18 +165,17 @@ def read(context: Context, *, features: bool = True) -> TrainingSet:
 def world_at(context: Context, data: TrainingSet, at: datetime) -> tuple[pa.Table, pa.Table]:
     """USER_FEATURES and VIDEO_FEATURES with histories, attributes, devices, facts and trends as they were at a moment."""
     users, videos = data.users, data.videos
-    micros = int(at.timestamp() * 1_000_000)
 
     def as_of(rows: pa.Table, versions: pa.Table, key: str) -> pa.Table:
         ids = rows[key].to_numpy()
-        found = rows_as_of(ids, np.full(len(ids), micros), versions, key)
+        found = rows_as_of(ids, np.full(len(ids), micros(at)), versions, key)
         then = versions.take(pa.array(found, mask=found < 0))
         names = [name for name in versions.column_names if name in rows.column_names and name != key]
         return _replace(rows, {name: then[name] for name in names})
 
     user_ids, video_ids = users[col.USER_ID].to_numpy(), videos[col.VIDEO_ID].to_numpy()
     histories = histories_at(context.lake, look_back(), user_ids, at)
-    trends = trends_at(context.lake, video_ids, np.full(len(video_ids), micros))
+    trends = trends_at(context.lake, video_ids, np.full(len(video_ids), micros(at)))
     seen = data.examples.select([col.USER_ID, col.DEVICE]).filter(
         pc.and_(pc.less(data.examples[col.OCCURRED_AT], pa.scalar(at)), pc.is_valid(data.examples[col.DEVICE]))
     )

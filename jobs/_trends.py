@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs._window import HOUR
+from jobs._window import HOUR, micros
 from schemas import TREND_COUNTERS, TRENDS, VIDEO_HOURS
 from schemas import columns as col
 
@@ -43,7 +43,7 @@ class HourOfEvents:
         kind = pc.index_in(events[col.INTERACTION_TYPE], pa.array(_KINDS)).fill_null(-1).to_numpy()
         counted = kind >= 0
         video = events[col.VIDEO_ID].fill_null(0).to_numpy()[counted]
-        offset = events[col.OCCURRED_AT].cast(pa.int64()).to_numpy()[counted] - _micros(start)
+        offset = events[col.OCCURRED_AT].cast(pa.int64()).to_numpy()[counted] - micros(start)
         self.videos, code = np.unique(video, return_inverse=True)
         self.rows = len(video)
         self._keys, self._starts = [], []
@@ -159,7 +159,3 @@ class Trends:
         if not len(self._videos):
             return np.zeros(len(videos), dtype=np.int64)
         return np.where(self._videos[inside] == videos, inside, len(self._videos))
-
-
-def _micros(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1_000_000

@@ -10,6 +10,7 @@ from schemas.errors import ReelflowError
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ def iso(moment: datetime) -> str:
 def compact(moment: datetime) -> str:
     """A time for file names and versions: ``20260108T000000Z``."""
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, exactly: a product with ``timestamp()``, a float, can be one off."""
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def midnight(day: date) -> datetime:
