@@ -28,6 +28,7 @@ from models.rows import look_up, rows_as_of
 from schemas import (
     EXAMPLE_FEATURES,
     EXAMPLES,
+    INTERACTIONS,
     QUERY_TEXT,
     USER_FEATURES,
     USER_VERSIONS,
@@ -36,6 +37,7 @@ from schemas import (
     VIDEO_FEATURES,
     VIDEO_TEXT,
     VIDEO_VERSIONS,
+    InteractionType,
     Table,
 )
 from schemas import columns as col
@@ -68,6 +70,10 @@ _LATEST = (USER_FEATURES, VIDEO_FEATURES, USER_VERSIONS, VIDEO_VERSIONS, VIDEO_T
 """Tables of which a run reads its last day."""
 
 
+_WATCH_COLUMNS = (col.USER_ID, col.VIDEO_ID, col.OCCURRED_AT)
+_NO_WATCHES = pa.schema([INTERACTIONS.field(name).arrow for name in _WATCH_COLUMNS]).empty_table()
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
     """The look-back of one ``as_of``. An example that straddles a cut in time belongs to neither side."""
@@ -84,6 +90,8 @@ class TrainingSet:
     """VIDEO_VERSIONS with VIDEO_TEXT."""
     queries: pa.Table
     """QUERY_TEXT."""
+    watches: pa.Table
+    """User, video and time of every watch of the look-back and of the ``window.history_days`` before it, in order of time."""
     counts: pa.Table
     """VIDEO_COUNTS of every day, with its ``dt``."""
     train: Mask
@@ -108,9 +116,11 @@ def inputs(context: Context) -> dict[str, str]:
                 f"{iso(context.as_of)} first"
             )
     windowed = (EXAMPLES, EXAMPLE_FEATURES, VIDEO_COUNTS)
-    return {table.name: lake.digest(table, lake.partitions(table, context.window)) for table in windowed} | {
-        table.name: lake.digest(table, today) for table in _LATEST
-    }
+    return (
+        {table.name: lake.digest(table, lake.partitions(table, context.window)) for table in windowed}
+        | {table.name: lake.digest(table, today) for table in _LATEST}
+        | {INTERACTIONS.name: lake.digest(INTERACTIONS, lake.partitions(INTERACTIONS, context.log_window))}
+    )
 
 
 def read(context: Context, *, features: bool = True) -> TrainingSet:
@@ -152,6 +162,7 @@ def read(context: Context, *, features: bool = True) -> TrainingSet:
         user_versions=latest[USER_VERSIONS],
         video_versions=versions,
         queries=latest[QUERY_TEXT],
+        watches=_watches(context) if features else _NO_WATCHES,
         counts=counts,
         train=known <= last_train,
         validation=(occurred > last_train) & (known <= last_validation),
@@ -263,6 +274,15 @@ def _examples(lake: Lake, partitions: Sequence[Partition], *, features: bool) ->
         if field.name != col.EVENT_ID:
             examples = examples.append_column(field, found[field.name])
     return examples
+
+
+def _watches(context: Context) -> pa.Table:
+    """User, video and time of every watch of the log, in order of time."""
+    parts = [_NO_WATCHES]
+    for partition in context.lake.partitions(INTERACTIONS, context.log_window):
+        events = context.lake.read(INTERACTIONS, [partition], (*_WATCH_COLUMNS, col.INTERACTION_TYPE))
+        parts.append(events.filter(pc.equal(events[col.INTERACTION_TYPE], InteractionType.WATCH.value)).select(_WATCH_COLUMNS))
+    return pa.concat_tables(parts).combine_chunks()
 
 
 def _replace(rows: pa.Table, columns: Mapping[str, pa.Array | pa.ChunkedArray]) -> pa.Table:

@@ -103,6 +103,7 @@ def _tower_data(data: TrainingSet) -> TowerData:
         users=data.user_versions,
         videos=data.video_versions,
         queries=data.queries,
+        watches=data.watches,
         train=data.train,
         validation=data.validation,
     )

@@ -34,6 +34,7 @@ __all__ = [
     "RecommendConfig",
     "Recommendations",
     "UserBatch",
+    "candidate_scores",
     "reason_text",
     "recommend_batch",
     "score_matrix",
@@ -172,6 +173,30 @@ def score_matrix(config: RecommendConfig, catalogue: Catalogue, users: UserBatch
     return scores
 
 
+def candidate_scores(
+    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex
+) -> tuple[Ints, NDArray[np.float32]]:
+    """Give every user's candidates, and what each component says of them before it is weighed.
+
+    Returns:
+        positions int64 ``(n_users, c)``, ascending and padded with -1, and standardised scores float32 ``(4, n_users, c)``.
+    """
+    check(catalogue, users)
+    found = []
+    for start in range(0, max(len(users), 1), _USERS_PER_BLOCK):
+        some = users.rows(start, start + _USERS_PER_BLOCK)
+        positions, _ = _candidates(config, catalogue, some, index)
+        found.append((positions, _standardised(_components(catalogue, some, positions), positions >= 0)))
+    width = max(positions.shape[1] for positions, _ in found)
+    padded = [((0, 0), (0, width - positions.shape[1])) for positions, _ in found]
+    return (
+        np.concatenate([np.pad(positions, pad, constant_values=-1) for (positions, _), pad in zip(found, padded, strict=True)]),
+        np.concatenate(
+            [np.pad(parts, ((0, 0), *pad)).astype(np.float32) for (_, parts), pad in zip(found, padded, strict=True)], axis=1
+        ),
+    )
+
+
 def sources_text(generator_ranks: NDArray[np.int32]) -> pa.StringArray:
     """Say which generators proposed a video and at which rank: ``retrieval:3|popular:2``, or ``fill``.
 
@@ -282,20 +307,27 @@ def _components(catalogue: Catalogue, users: UserBatch, positions: Ints) -> Floa
 def _contributions(
     config: RecommendConfig, users: UserBatch, components: Floats, present: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Weight times standardised score of each component, float64 ``(4, n_users, c)``; ``-inf`` where nothing is present.
+    """Weight times standardised score of each component, float64 ``(4, n_users, c)``; ``-inf`` where nothing is present."""
+    known = users.wals.any(axis=1, keepdims=True)
+    parts = _standardised(components, present)
+    for place, name in enumerate(COMPONENTS):
+        parts[place] *= np.where(known, config.weights.get(name, 0.0), config.new_user_weights.get(name, 0.0))
+    parts[:, ~present] = -np.inf
+    return parts
 
-    A component that does not vary over a user's candidates (a user whom WALS does not know) says nothing, and contributes 0.
+
+def _standardised(components: Floats, present: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Scores of each component with mean 0 and deviation 1 over a user's candidates, float64 ``(4, n_users, c)``.
+
+    A component that does not vary over them (a user whom WALS does not know) says nothing, and is 0, as is the padding.
     """
     count = np.maximum(present.sum(axis=1, keepdims=True), 1)
-    known = users.wals.any(axis=1, keepdims=True)
     parts = np.empty(components.shape)
-    for place, name in enumerate(COMPONENTS):
+    for place in range(len(COMPONENTS)):
         raw = np.where(present, components[place], 0).astype(np.float64)
         centred = np.where(present, raw - raw.sum(axis=1, keepdims=True) / count, 0.0)
         spread = np.sqrt((centred * centred).sum(axis=1, keepdims=True) / count)
         # Rounding makes float32 inner products of equal vectors differ by about 1e-7 of their size: that is no variation.
         varies = spread > 1e-6 * np.abs(raw).max(axis=1, keepdims=True, initial=0.0)
-        weight = np.where(known, config.weights.get(name, 0.0), config.new_user_weights.get(name, 0.0))
-        parts[place] = weight * np.divide(centred, spread, out=np.zeros_like(centred), where=varies)
-    parts[:, ~present] = -np.inf
+        parts[place] = np.divide(centred, spread, out=np.zeros_like(centred), where=varies)
     return parts

@@ -205,17 +205,21 @@ class FeatureSpec:
 
     def histories(self, rows: pa.Table) -> dict[str, History]:
         """Sequences of users or examples (n rows), by name."""
-        found = {}
-        for feature in self.of(Sequence):
-            values, ages = (one_chunk(rows.column(name)) for name in (feature.column, feature.ages))
-            row, place, flat = _cells(values, feature.length)
-            codes = self.vocabularies[feature.vocabulary].encode(values.flatten().take(pa.array(flat)))
-            buckets = 1 + np.searchsorted(feature.age_edges_seconds, ages.flatten().to_numpy()[flat], side="right")
-            shape = (rows.num_rows, feature.length)
-            history = History(np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int8))
-            history.codes[row, place], history.ages[row, place] = codes, buckets
-            found[feature.name] = history
-        return found
+        return {feature.name: self._history(rows, feature, feature.length) for feature in self.of(Sequence)}
+
+    def history(self, rows: pa.Table, name: str, length: int) -> History:
+        """One sequence of users or examples (n rows), of another length than its feature has."""
+        return next(self._history(rows, feature, length) for feature in self.of(Sequence) if feature.name == name)
+
+    def _history(self, rows: pa.Table, feature: Sequence, length: int) -> History:
+        values, ages = (one_chunk(rows.column(name)) for name in (feature.column, feature.ages))
+        row, place, flat = _cells(values, length)
+        codes = self.vocabularies[feature.vocabulary].encode(values.flatten().take(pa.array(flat)))
+        buckets = 1 + np.searchsorted(feature.age_edges_seconds, ages.flatten().to_numpy()[flat], side="right")
+        shape = (rows.num_rows, length)
+        history = History(np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int8))
+        history.codes[row, place], history.ages[row, place] = codes, buckets
+        return history
 
     def texts(self, rows: pa.Table, queries: pa.Table) -> dict[str, Ints]:
         """Which texts the means of users or examples (n rows) are over.

@@ -11,17 +11,62 @@ from conf import Section
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
+class TrainingConfig(Section):
+    """How one of the models is trained."""
+
+    batch_size: PositiveInt
+    """Examples a step."""
+    learning_rate: PositiveFloat
+    """Of Adam."""
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    """Share by which weights decay in one epoch, whatever its number of steps; tables updated sparsely have none."""
+    average: Fraction
+    """Share of the moving average of the weights that a step keeps; the averages are the model. 0: the last weights are."""
+    max_epochs: PositiveInt
+    """Most passes over the examples."""
+    patience: PositiveInt
+    """Passes without a better validation figure before training stops."""
+
+
+class RetrievalConfig(TrainingConfig):
+    """The retrieval model."""
+
+    dim: PositiveInt
+    """Width of the vectors, before the two columns that make them unit vectors."""
+    hidden: tuple[PositiveInt, ...]
+    """Layers of the perceptron on the user's features."""
+    history: Annotated[int, Field(ge=2)]
+    """Newest watches that the sequence encoder reads; at most `features.history.watched`."""
+    blocks: Annotated[int, Field(ge=0)]
+    """Layers of the sequence encoder; 0 does without it."""
+    heads: PositiveInt
+    """Of attention; divides ``dim``."""
+    dropout: Fraction
+    """Share of activations that the sequence encoder drops in training."""
+    full_softmax_videos: Annotated[int, Field(ge=0)]
+    """Catalogues of at most so many videos are the candidates of every step; larger ones are sampled."""
+    uniform_negatives: Annotated[int, Field(ge=0)]
+    """Videos drawn evenly from a larger catalogue at each step, beside those of the batch."""
+
+
+class RankerConfig(TrainingConfig):
+    """The ranker."""
+
+    dim: PositiveInt
+    """Width of the vectors, before the two columns that carry the biases."""
+    hidden: tuple[PositiveInt, ...]
+    """Layers of each tower."""
+    loss: Literal["bce", "focal", "class_balanced"]
+    """See ``models.towers._losses`` (M7)."""
+    focal_gamma: Annotated[float, Field(ge=0.0)]
+    """Focusing exponent of the focal loss."""
+    class_balanced_beta: Fraction
+    """Of the class-balanced loss; nearer to 1 weighs classes nearer to their inverse size."""
+
+
 class TowersConfig(Section):
     """Hyper-parameters of retrieval and ranker. Every field is required: ``conf/base.yaml`` writes each value once."""
 
-    dim: PositiveInt
-    """Width of the retrieval vectors."""
-    hidden: tuple[PositiveInt, ...]
-    """Layers of the retrieval's user tower."""
-    ranker_dim: PositiveInt
-    """Width of the ranker's vectors, before the two columns that carry its biases."""
-    ranker_hidden: tuple[PositiveInt, ...]
-    """Layers of each of the ranker's towers."""
     id_dim: PositiveInt
     """Width of the embedding of a user, video or creator inside a tower."""
     category_dim: PositiveInt
@@ -34,33 +79,13 @@ class TowersConfig(Section):
     """A value that fewer training examples carry shares the embedding of rare values."""
     id_dropout: Fraction
     """Share of training examples whose ids are shown as unknown, so that towers learn to do without them."""
-    batch_size: PositiveInt
-    """Examples a step of the ranker."""
-    retrieval_batch_size: PositiveInt
-    """Positives a step of the retrieval."""
     min_steps_per_epoch: PositiveInt
     """Small data get smaller batches until an epoch has this many steps."""
-    uniform_negatives: Annotated[int, Field(ge=0)]
-    """Videos drawn evenly from the catalogue at each retrieval step, beside those of the batch."""
-    temperature: PositiveFloat
-    """Divisor of the retrieval's cosines."""
-    learning_rate: PositiveFloat
-    """Of Adam, both models."""
-    weight_decay: Annotated[float, Field(ge=0.0)]
-    """Share by which weights decay in one epoch, whatever its number of steps; tables updated sparsely have none."""
     sparse_rows: PositiveInt
     """Id tables with more rows than this get sparse updates: a step then costs what its batch touches."""
-    loss: Literal["bce", "focal", "class_balanced"]
-    """Of the ranker (M7)."""
-    focal_gamma: Annotated[float, Field(ge=0.0)]
-    """Focusing exponent of the focal loss."""
-    class_balanced_beta: Fraction
-    """Of the class-balanced loss; nearer to 1 weighs classes nearer to their inverse size."""
-    max_epochs: PositiveInt
-    """Most passes over the examples."""
-    patience: PositiveInt
-    """Passes without a better validation figure before training stops."""
     threads: PositiveInt
     """Processor threads of a training. The same number gives the same arrays; small batches gain nothing from more."""
     seed: int
     """Of initial values, order, dropout and sampled negatives."""
+    retrieval: RetrievalConfig
+    ranker: RankerConfig

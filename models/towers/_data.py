@@ -34,6 +34,7 @@ _NEEDED = {
     "users": USER_VERSIONS.columns,
     "videos": (*_VIDEO_FACTS, *VIDEO_TEXT.columns[2:]),
     "queries": QUERY_TEXT.columns,
+    "watches": (col.USER_ID, col.VIDEO_ID, col.OCCURRED_AT),
 }  # fmt: skip
 
 
@@ -49,6 +50,8 @@ class TowerData:
     """VIDEO_VERSIONS with VIDEO_TEXT."""
     queries: pa.Table
     """QUERY_TEXT."""
+    watches: pa.Table
+    """User, video and time of every watch that the look-back knows, in order of time."""
     train: Mask
     """(n_examples,)"""
     validation: Mask

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models.towers._config import TowersConfig
+from models.towers._config import RankerConfig
 
 
-def mean_loss(config: TowersConfig, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
+def mean_loss(config: RankerConfig, logits: Tensor, label: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean loss of logits (n,) against labels (n,), by ``config.loss``; class weights are already in ``weight``.
 
     ``focal`` multiplies the cross-entropy by (1 - p of the true class) ** gamma, so that easy examples count less

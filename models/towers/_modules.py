@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models._vocabulary import RESERVED, Vocabulary
-from models.features import FeatureSpec, Number, TextMean, Vector
+from models.features import FeatureSpec, Number, TextMean
 from models.features import Sequence as SequenceFeature
 from models.hashing import hashed_uniform
 from models.towers._config import TowersConfig
@@ -103,8 +103,10 @@ class Pool(nn.Module):
         self.age = nn.Parameter(torch.zeros(n_ages))
         self.place = nn.Parameter(torch.zeros(length))
 
-    def forward(self, table: nn.Embedding, codes: Tensor, ages: Tensor) -> Tensor:
-        """Vectors (n, dim + 1) of codes and buckets of ages, both (n, length); the last column is the length.
+    def forward(self, table: nn.Embedding, content: Tensor, codes: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (n, dim + 1) and contents (n, content_dim) of codes and buckets of ages, both (n, length).
+
+        The last column of a vector is the length.
 
         A sequence without anything in it is zeros. The query sees embeddings as they are and does not train them, so that a
         large table needs no dense gradient; an embedding bag is four times as fast here as weighing looked-up rows.
@@ -114,15 +116,21 @@ class Pool(nn.Module):
         said = (known @ self.query)[codes.long()] if len(known) <= codes.numel() else known[codes.long()] @ self.query
         weights = torch.softmax((said + self.age[ages.long()] + self.place).masked_fill(~present, -1e9), dim=1) * present
         pooled = F.embedding_bag(codes, table.weight, mode="sum", per_sample_weights=weights, sparse=table.sparse)
-        return torch.cat((pooled, present.sum(dim=1, keepdim=True) / ages.shape[1]), dim=1)
+        about = pooled[:, :0]
+        if content.shape[1]:
+            about = F.embedding_bag(codes, content, mode="sum", per_sample_weights=weights.detach())
+        return torch.cat((pooled, present.sum(dim=1, keepdim=True) / ages.shape[1]), dim=1), about
 
 
 class UserSide(nn.Module):
-    """User, context and history in, a vector out."""
+    """User, context and history in, a vector and a taste out."""
 
-    def __init__(self, config: TowersConfig, spec: FeatureSpec, *, hidden: Sequence[int], out: int) -> None:
+    content: Tensor
+
+    def __init__(self, config: TowersConfig, spec: FeatureSpec, *, content_dim: int, hidden: Sequence[int], out: int) -> None:
         super().__init__()
         self.names = list(spec.coded("user", "context"))
+        self.out = out
         sequences = spec.of(SequenceFeature)
         self.sources = sorted({feature.vocabulary for feature in sequences})
         self.items = nn.ModuleDict(
@@ -130,6 +138,9 @@ class UserSide(nn.Module):
         )
         self.reads = [feature.vocabulary for feature in sequences]
         self.pools = nn.ModuleList(Pool(config.id_dim, f.length, len(f.age_edges_seconds) + 2) for f in sequences)
+        rows = spec.vocabularies[self.sources[0]].size if sequences else 0
+        self.register_buffer("content", torch.zeros((rows, content_dim)))
+        self.likeness = nn.Parameter(torch.full((len(sequences), content_dim), 0.4))
         texts = spec.of(TextMean)
         self.texts = nn.ModuleList(nn.Linear(spec.width(f), config.vector_dim, bias=False) for f in texts)
         self.tower = Tower(
@@ -137,46 +148,56 @@ class UserSide(nn.Module):
             ids=spec.ids,
             id_dim=config.id_dim,
             category_dim=config.category_dim,
-            n_numeric=len(sequences) * (config.id_dim + 1) + len(texts) * config.vector_dim,
+            n_numeric=len(sequences) * (config.id_dim + 1 + content_dim) + len(texts) * config.vector_dim,
             hidden=hidden,
-            out=out,
+            out=out + len(sequences),
             sparse_rows=config.sparse_rows,
         )
 
-    def start_ids(self, spec: FeatureSpec, seed: int) -> None:
-        """Give every known id the initial embedding that it has in any vocabulary."""
+    def start(self, spec: FeatureSpec, content: Tensor, seed: int) -> None:
+        """Give every known id the initial embedding that it has in any vocabulary, and every known video its content."""
+        if self.sources:
+            self.content.copy_(content)
         self.tower.start_ids(spec.vocabularies, self.names, seed)
         for place, name in enumerate(self.sources):
             embedding = self.items[name]
             assert isinstance(embedding, nn.Embedding)
             start_table(embedding, spec.vocabularies[name], seed + 100 + place, std=_DEVIATION)
 
-    def forward(self, inputs: UserInputs) -> Tensor:
-        """Vectors (n, out)."""
-        parts = [
-            pool(self.items[name], codes, ages)
-            for name, pool, (codes, ages) in zip(self.reads, self.pools, inputs.histories, strict=True)
-        ]
+    def forward(self, inputs: UserInputs) -> tuple[Tensor, Tensor]:
+        """Vectors (n, out), and tastes (n, content_dim) to be compared with what videos are about.
+
+        A taste is the sum of what each history is about, each component weighed, and each history trusted as the tower says.
+        """
+        parts, abouts = [], []
+        for name, pool, (codes, ages) in zip(self.reads, self.pools, inputs.histories, strict=True):
+            said, about = pool(self.items[name], self.content, codes, ages)
+            parts += [said, about]
+            abouts.append(about)
         for project, rows, vectors in zip(self.texts, inputs.texts, inputs.text_vectors, strict=True):
             count = (rows > 0).sum(dim=1, keepdim=True).clamp_min(1)
             parts.append(project(F.embedding_bag(rows, vectors, mode="sum") / count))
-        return self.tower(inputs.codes, torch.cat(parts, dim=1) if parts else None)  # type: ignore[no-any-return]
+        found = self.tower(inputs.codes, torch.cat(parts, dim=1) if parts else None)
+        trust = 1.0 + found[:, self.out :]
+        taste = sum(
+            (trust[:, place, None] * self.likeness[place] * about for place, about in enumerate(abouts)),
+            start=torch.zeros((len(found), self.content.shape[1])),
+        )
+        return found[:, : self.out], taste
 
 
 class VideoSide(nn.Module):
     """Everything that is known of a video in, a vector out."""
 
-    def __init__(self, config: TowersConfig, spec: FeatureSpec, *, hidden: Sequence[int], out: int) -> None:
+    def __init__(self, config: TowersConfig, spec: FeatureSpec, *, content_dim: int, hidden: Sequence[int], out: int) -> None:
         super().__init__()
         self.names = list(spec.coded("video"))
-        vectors = spec.of(Vector)
-        self.vectors = nn.ModuleList(nn.Linear(spec.width(f), config.vector_dim, bias=False) for f in vectors)
         self.tower = Tower(
             spec.coded("video"),
             ids=spec.ids,
             id_dim=config.id_dim,
             category_dim=config.category_dim,
-            n_numeric=len(spec.of(Number)) + len(vectors) * config.vector_dim,
+            n_numeric=len(spec.of(Number)) + content_dim,
             hidden=hidden,
             out=out,
             sparse_rows=config.sparse_rows,
@@ -186,10 +207,9 @@ class VideoSide(nn.Module):
         """Give every known id the initial embedding that it has in any vocabulary."""
         self.tower.start_ids(spec.vocabularies, self.names, seed)
 
-    def forward(self, inputs: VideoInputs) -> Tensor:
-        """Vectors (n, out)."""
-        parts = [inputs.numbers, *(project(found) for project, found in zip(self.vectors, inputs.vectors, strict=True))]
-        return self.tower(inputs.codes, torch.cat(parts, dim=1))  # type: ignore[no-any-return]
+    def forward(self, inputs: VideoInputs, content: Tensor) -> Tensor:
+        """Vectors (n, out) of videos and what they are about (n, content_dim)."""
+        return self.tower(inputs.codes, torch.cat((inputs.numbers, content), dim=1))  # type: ignore[no-any-return]
 
 
 def start_table(embedding: nn.Embedding, vocabulary: Vocabulary, seed: int, *, std: float) -> None:

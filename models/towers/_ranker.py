@@ -22,8 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.features import FeatureSpec
+from models.features import FeatureSpec, Vector
 from models.towers._config import TowersConfig
+from models.towers._content import Content, content_of, content_table
 from models.towers._data import (
     Encoded,
     TowerData,
@@ -36,7 +37,7 @@ from models.towers._data import (
 from models.towers._losses import class_weights, mean_loss, platt
 from models.towers._modules import UserSide, VideoSide
 from models.towers._store import Stored, read, write
-from models.towers._train import SCORE, Progress, Record, Run, batch_rows, hide_ids, in_chunks, run, seeded
+from models.towers._train import SCORE, Progress, Record, Run, batch_rows, hide_ids, in_chunks, run, seeded, shuffled
 from schemas import EXPOSURES
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -52,10 +53,12 @@ class _Ranker(nn.Module):
 
     calibration: Tensor
 
-    def __init__(self, config: TowersConfig, spec: FeatureSpec) -> None:
+    def __init__(self, config: TowersConfig, spec: FeatureSpec, content_dim: int) -> None:
         super().__init__()
-        shape: dict[str, Any] = {"hidden": config.ranker_hidden, "out": config.ranker_dim + 1}
-        self.user, self.video = UserSide(config, spec, **shape), VideoSide(config, spec, **shape)
+        shape: dict[str, Any] = {"hidden": config.ranker.hidden, "out": config.ranker.dim + 1}
+        self.user = UserSide(config, spec, content_dim=content_dim, **shape)
+        self.video = VideoSide(config, spec, content_dim=content_dim, **shape)
+        self.content = Content(sum(spec.width(feature) for feature in spec.of(Vector)), content_dim)
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
     def start_at(self, rate: float) -> None:
@@ -64,15 +67,17 @@ class _Ranker(nn.Module):
             self.user.tower.bias[-1] = float(np.log(rate / (1.0 - rate)))
 
     def user_vectors(self, inputs: UserInputs) -> Tensor:
-        """Vectors (n, ranker_dim + 2) of users."""
-        out = self.user(inputs)
+        """Vectors (n, width) of users: what the tower says, the taste, and two columns for the biases."""
+        out, taste = self.user(inputs)
         scale, shift = self.calibration
-        return torch.cat((scale * out[:, :-1], scale * out[:, -1:] + shift, scale.expand(len(out), 1)), dim=1)
+        said = scale * torch.cat((out[:, :-1], taste, out[:, -1:]), dim=1)
+        return torch.cat((said[:, :-1], said[:, -1:] + shift, scale.expand(len(out), 1)), dim=1)
 
     def video_vectors(self, inputs: VideoInputs) -> Tensor:
-        """Vectors (n, ranker_dim + 2) of videos."""
-        out = self.video(inputs)
-        return torch.cat((out[:, :-1], torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
+        """Vectors (n, width) of videos."""
+        about = self.content(inputs.vectors)
+        out = self.video(inputs, about)
+        return torch.cat((out[:, :-1], about, torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
 
     def forward(self, users: UserInputs, videos: VideoInputs) -> Tensor:
         """Logits (n,) of n pairs."""
@@ -90,7 +95,7 @@ class FittedRanker:
     module: _Ranker
 
     def user_vectors(self, users: pa.Table, queries: pa.Table, at: datetime) -> Vectors:
-        """Vectors (n_users, ranker_dim + 2) of users, in order, at a moment and on their newest device.
+        """Vectors (n_users, width) of users, in order, at a moment and on their newest device.
 
         Args:
             users: USER_FEATURES as of ``at``.
@@ -101,7 +106,7 @@ class FittedRanker:
         return _numpy(in_chunks(lambda rows: self.module.user_vectors(inputs.rows(rows)), len(inputs)))
 
     def video_vectors(self, videos: pa.Table, at: datetime) -> Vectors:
-        """Vectors (n_videos, ranker_dim + 2) of videos, in order, at a moment.
+        """Vectors (n_videos, width) of videos, in order, at a moment.
 
         Args:
             videos: VIDEO_FEATURES as of ``at``, with VIDEO_TEXT.
@@ -128,7 +133,7 @@ class FittedRanker:
             ReelflowError: the directory holds none, or one of another format.
         """
         stored = read(directory, KIND)
-        module = _Ranker(stored.config, stored.spec)
+        module = _Ranker(stored.config, stored.spec, stored.content_dim)
         stored.fill(module)
         return FittedRanker(stored.config, stored.spec, stored.history, stored.best_epoch, module)
 
@@ -159,13 +164,15 @@ def fit_ranker(
             f"ranker: found {len(train)} training examples of which {int(train.label.sum())} are relevant (label 1); expected "
             "both labels; widen the look-back or check that watches and likes arrive"
         )
+    content = content_of(spec, data.videos)
     with seeded(seed, config.threads) as generator:
-        module = _Ranker(config, spec)
-        module.user.start_ids(spec, seed)
+        module = _Ranker(config, spec, content.dim)
+        module.content.load_state_dict(content.state_dict())
+        module.user.start(spec, content_table(content, spec, data.videos, "video_id"), seed)
         module.video.start_ids(spec, seed + 1)
         module.start_at(rate)
         trained = _train(config, module, train, validation, generator=generator, progress=progress, epochs=epochs)
-        if config.loss != "bce":
+        if config.ranker.loss != "bce":
             held = validation if epochs is None and len(validation) else train
             logits = in_chunks(lambda rows: _logits(module, held, rows), len(held))
             module.calibration.copy_(torch.tensor(platt(logits, held.label, held.weight)))
@@ -183,33 +190,32 @@ def _train(
     epochs: int | None,
 ) -> Run:
     weight = train.weight
-    if config.loss == "class_balanced":
-        weight = weight * class_weights(config.class_balanced_beta, train.label, weight).float()[train.label.long()]
+    if config.ranker.loss == "class_balanced":
+        weight = weight * class_weights(config.ranker.class_balanced_beta, train.label, weight).float()[train.label.long()]
 
-    def step(rows: Tensor) -> Tensor:
+    def step(rows: Tensor) -> tuple[Tensor, int]:
         users, videos = train.user_inputs(rows), train.video_inputs(rows)
         hidden = (
             side.with_codes(hide_ids(side.codes, tower.id_columns, config.id_dropout, generator))
             for side, tower in ((users, module.user.tower), (videos, module.video.tower))
         )
-        return mean_loss(config, module(*hidden), train.label[rows], weight[rows])
+        return mean_loss(config.ranker, module(*hidden), train.label[rows], weight[rows]), len(rows)
 
     def validate() -> Mapping[str, float]:
         logits = in_chunks(lambda rows: _logits(module, validation, rows), len(validation))
-        if config.loss != "bce":
+        if config.ranker.loss != "bce":
             scale, shift = platt(logits, validation.label, validation.weight)
             logits = scale * logits + shift
         losses = F.binary_cross_entropy_with_logits(logits.double(), validation.label.double(), reduction="none")
         loss = ((losses * validation.weight).sum() / validation.weight.sum()).item()
         return {SCORE: -loss, "log_loss": loss}
 
+    batch = batch_rows(len(train), largest=config.ranker.batch_size, min_steps=config.min_steps_per_epoch)
     return run(
         module,
         step,
-        n=len(train),
-        batch=batch_rows(len(train), largest=config.batch_size, min_steps=config.min_steps_per_epoch),
-        config=config,
-        generator=generator,
+        batches=lambda: shuffled(len(train), batch, generator),
+        config=config.ranker,
         validate=validate if len(validation) else None,
         epochs=epochs,
         progress=progress,

@@ -16,7 +16,7 @@ from models.towers._config import TowersConfig
 from models.towers._train import Record
 from schemas.errors import ReelflowError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _MODEL, _FEATURES, _WEIGHTS = "model.json", "features.json", "weights.safetensors"
 
@@ -30,6 +30,11 @@ class Stored:
     history: tuple[Record, ...]
     best_epoch: int
     weights: Mapping[str, Tensor]
+
+    @property
+    def content_dim(self) -> int:
+        """Columns of the table of contents."""
+        return int(self.weights["user.content"].shape[1])
 
     def fill(self, module: nn.Module) -> None:
         """Give ``module`` the stored weights, frozen."""

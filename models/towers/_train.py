@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models._vocabulary import UNKNOWN
-from models.towers._config import TowersConfig
+from models.towers._config import TrainingConfig
 from schemas.errors import ReelflowError
 
 Record = Mapping[str, float]
@@ -51,6 +51,11 @@ def seeded(seed: int, threads: int) -> Iterator[torch.Generator]:
             torch.set_num_threads(threads_before)
 
 
+def shuffled(n: int, batch: int, generator: torch.Generator) -> Sequence[Tensor]:
+    """The rows from 0 to ``n`` in random order, ``batch`` at a time; the last batch may be smaller."""
+    return torch.split(torch.randperm(n, generator=generator), batch)
+
+
 def batch_rows(n: int, *, largest: int, min_steps: int) -> int:
     """Examples a batch: ``largest``, or fewer where an epoch over ``n`` would have less than ``min_steps`` steps."""
     return min(largest, max(_SMALLEST_BATCH, n // min_steps))
@@ -58,12 +63,10 @@ def batch_rows(n: int, *, largest: int, min_steps: int) -> int:
 
 def run(
     module: nn.Module,
-    step: Callable[[Tensor], Tensor],
+    step: Callable[[Tensor], tuple[Tensor, int]],
     *,
-    n: int,
-    batch: int,
-    config: TowersConfig,
-    generator: torch.Generator,
+    batches: Callable[[], Sequence[Tensor]],
+    config: TrainingConfig,
     validate: Callable[[], Record] | None,
     epochs: int | None,
     progress: Progress | None,
@@ -72,11 +75,9 @@ def run(
 
     Args:
         module: what is trained.
-        step: rows of a batch (batch,) to its mean loss.
-        n: number of examples.
-        batch: examples a step; a last partial batch is trained on too.
+        step: rows of a batch to its mean loss, and how many examples that is over.
+        batches: gives the rows of each step of an epoch, as many steps each time.
         config: learning rate, decay, epochs and patience.
-        generator: orders the examples.
         validate: measures after each epoch; must contain ``SCORE``. Without it, or with ``epochs``, the last epoch is kept.
         epochs: exactly this many, with no validation.
         progress: called with each epoch's record.
@@ -84,41 +85,81 @@ def run(
     Raises:
         ReelflowError: the loss became infinite or undefined.
     """
-    optimizers = _optimizers(module, config, steps=math.ceil(n / batch))
+    drawn = batches()
+    optimizers = _optimizers(module, config, steps=len(drawn))
+    average = _Average(module, config.average)
     history: list[Record] = []
     best_epoch, best_score, best = 0, -math.inf, None
     measure = validate if epochs is None else None
     for epoch in range(1, (epochs or config.max_epochs) + 1):
         module.train()
-        total = torch.zeros((), dtype=torch.float64)
-        for rows in torch.split(torch.randperm(n, generator=generator), batch):
-            loss = step(rows)
+        total, n = torch.zeros((), dtype=torch.float64), 0
+        for rows in drawn:
+            loss, count = step(rows)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             for optimizer in optimizers:
                 optimizer.step()
-            total += loss.detach().double() * len(rows)
-        record: dict[str, float] = {"epoch": epoch, "train_loss": total.item() / n}
+            average.update()
+            total += loss.detach().double() * count
+            n += count
+        drawn = batches()
+        record: dict[str, float] = {"epoch": epoch, "train_loss": total.item() / max(n, 1)}
         if not math.isfinite(record["train_loss"]):
-            raise ReelflowError(f"towers: the loss of epoch {epoch} is {record['train_loss']}; lower towers.learning_rate")
-        if measure is not None:
-            module.eval()
-            with torch.inference_mode():
-                record |= measure()
-        history.append(record)
-        if progress is not None:
-            progress(record)
-        score = record.get(SCORE, float(epoch))
-        if score > best_score:
-            best_epoch, best_score = epoch, score
-            best = copy.deepcopy(module.state_dict()) if measure is not None else None
-        elif epoch - best_epoch >= config.patience:
-            break
+            raise ReelflowError(f"towers: the loss of epoch {epoch} is {record['train_loss']}; lower the learning_rate")
+        module.eval()
+        with average.applied():
+            if measure is not None:
+                with torch.inference_mode():
+                    record |= measure()
+            history.append(record)
+            if progress is not None:
+                progress(record)
+            score = record.get(SCORE, float(epoch))
+            if score > best_score:
+                best_epoch, best_score = epoch, score
+                last = measure is None and epoch < (epochs or config.max_epochs)
+                best = None if last else copy.deepcopy(module.state_dict())
+            elif epoch - best_epoch >= config.patience:
+                break
     if best is not None:
         module.load_state_dict(best)
     module.eval().requires_grad_(False)
     return Run(tuple(history), best_epoch)
+
+
+class _Average:
+    """Moving average of a module's weights, begun over few steps; tables updated sparsely are left as they are.
+
+    Averaged weights lie nearer to the middle of what training wanders around in (Polyak and Juditsky, SIAM J. Control 1992).
+    """
+
+    def __init__(self, module: nn.Module, share: float) -> None:
+        lazy = {id(p) for p in _sparse_tables(module)}
+        self._weights = [p for p in module.parameters() if id(p) not in lazy] if share else []
+        self._held = [p.detach().clone() for p in self._weights]
+        self._share, self._steps = share, 0
+
+    def update(self) -> None:
+        """Take in the weights after a step."""
+        if self._weights:
+            self._steps += 1
+            kept = min(self._share, (1 + self._steps) / (10 + self._steps))
+            torch._foreach_lerp_(self._held, [p.detach() for p in self._weights], 1.0 - kept)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside, the module has the averaged weights."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for weight, held in zip(self._weights, self._held, strict=True):
+            weight.data, held.data = held.data, weight.data
 
 
 def hide_ids(codes: Tensor, columns: list[int], share: float, generator: torch.Generator) -> Tensor:
@@ -141,9 +182,9 @@ def in_chunks(compute: Callable[[Tensor], Tensor], n: int) -> Tensor:
         return torch.cat([compute(rows) for rows in torch.split(torch.arange(n), _CHUNK)])
 
 
-def _optimizers(module: nn.Module, config: TowersConfig, *, steps: int) -> list[torch.optim.Optimizer]:
+def _optimizers(module: nn.Module, config: TrainingConfig, *, steps: int) -> list[torch.optim.Optimizer]:
     """Adam, lazy where sparse; else with decoupled decay (Loshchilov & Hutter, ICLR 2019) spread over an epoch's ``steps``."""
-    sparse = [part.weight for part in module.modules() if isinstance(part, nn.Embedding) and part.sparse]
+    sparse = _sparse_tables(module)
     lazy = {id(parameter) for parameter in sparse}
     dense = [parameter for parameter in module.parameters() if id(parameter) not in lazy]
     decay = config.weight_decay / (config.learning_rate * steps)
@@ -154,3 +195,7 @@ def _optimizers(module: nn.Module, config: TowersConfig, *, steps: int) -> list[
     if sparse:
         optimizers.append(torch.optim.SparseAdam(sparse, **settings))
     return optimizers
+
+
+def _sparse_tables(module: nn.Module) -> list[Tensor]:
+    return [part.weight for part in module.modules() if isinstance(part, nn.Embedding) and part.sparse]

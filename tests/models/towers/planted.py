@@ -26,33 +26,49 @@ COUNTED = sorted(
 )
 LISTS = {field.name: field.arrow.type for field in EXAMPLE_FEATURES.fields if field.type.startswith("list")}
 
+TRAINING = {"learning_rate": 0.01, "weight_decay": 0.05, "max_epochs": 10, "patience": 2}
 CONFIG = TowersConfig(
-    dim=16,
-    hidden=(32,),
-    ranker_dim=8,
-    ranker_hidden=(32, 16),
     id_dim=16,
     category_dim=4,
     vector_dim=8,
     leave_out=(),
     min_count=3,
     id_dropout=0.1,
-    batch_size=512,
-    retrieval_batch_size=256,
     min_steps_per_epoch=20,
-    uniform_negatives=32,
-    temperature=0.1,
-    learning_rate=0.01,
-    weight_decay=0.05,
     sparse_rows=100_000,
-    loss="bce",
-    focal_gamma=2.0,
-    class_balanced_beta=0.999,
-    max_epochs=10,
-    patience=2,
     threads=1,
     seed=1,
+    retrieval={
+        **TRAINING,
+        "dim": 16,
+        "hidden": (32,),
+        "history": 8,
+        "blocks": 1,
+        "heads": 2,
+        "dropout": 0.1,
+        "full_softmax_videos": 1000,
+        "uniform_negatives": 32,
+        "batch_size": 256,
+        "average": 0.9,
+    },
+    ranker={
+        **TRAINING,
+        "dim": 8,
+        "hidden": (32, 16),
+        "loss": "bce",
+        "focal_gamma": 2.0,
+        "class_balanced_beta": 0.999,
+        "batch_size": 512,
+        "average": 0.0,
+    },
 )
+
+
+def with_settings(config=CONFIG, *, retrieval=None, ranker=None, **shared):
+    """The configuration with other values."""
+    own = {"retrieval": retrieval or {}, "ranker": ranker or {}}
+    parts = {name: getattr(config, name).model_copy(update=update) for name, update in own.items()}
+    return config.model_copy(update={**shared, **parts})
 
 
 QUERIES = pa.Table.from_pylist([{"query": "a", "vector": [0.0, 1.0]}], schema=QUERY_TEXT.arrow)
@@ -128,6 +144,24 @@ def with_watched(rows, half):
     return rows
 
 
+def watches_of(rows, at):
+    """The watches that the histories of users or examples list, in order of time."""
+    found = sorted(
+        (moment - age * 1_000_000, user, video)
+        for user, moment, videos, ages in zip(
+            rows.column("user_id").to_pylist(),
+            np.broadcast_to(at, rows.num_rows).tolist(),
+            rows.column("watched_history").to_pylist(),
+            rows.column("watched_ages_seconds").to_pylist(),
+            strict=True,
+        )
+        for video, age in zip(videos, ages, strict=True)
+    )
+    moments, own, of = zip(*found, strict=True) if found else ((), (), ())
+    columns = {"user_id": pa.array(own, pa.int64()), "video_id": pa.array(of, pa.int64())}
+    return pa.table({**columns, "occurred_at": pa.array(moments, pa.int64()).cast(pa.timestamp("us", tz="UTC"))})
+
+
 def data(n_impressions=24_000, keep_negatives=1.0, seed=0, n_users=N_USERS):
     """Impressions of random pairs in order of time, negatives down-sampled; the last tenth is for neither mask.
 
@@ -153,5 +187,6 @@ def data(n_impressions=24_000, keep_negatives=1.0, seed=0, n_users=N_USERS):
     })  # fmt: skip
     place = np.arange(n) / n
     train, validation = place < 0.8, (place >= 0.8) & (place < 0.9)
-    found = TowerData(counted(seen_by_none(examples)), users(range(n_users)), videos(), QUERIES, train, validation)
+    examples = counted(seen_by_none(examples))
+    found = TowerData(examples, users(range(n_users)), videos(), QUERIES, watches_of(examples, 0), train, validation)
     return found, probability

@@ -18,11 +18,11 @@ WEIGHT = torch.tensor([1.0, 3.0])
 def test_cross_entropy_is_weighted():
     expected = (math.log1p(math.exp(-2)) + 3 * math.log1p(math.exp(-1))) / 4
 
-    assert mean_loss(CONFIG, LOGITS, LABEL, WEIGHT).item() == pytest.approx(expected)
+    assert mean_loss(CONFIG.ranker, LOGITS, LABEL, WEIGHT).item() == pytest.approx(expected)
 
 
 def test_focal_loss_discounts_what_is_easy():
-    focal = CONFIG.model_copy(update={"loss": "focal", "focal_gamma": 2.0})
+    focal = CONFIG.ranker.model_copy(update={"loss": "focal", "focal_gamma": 2.0})
     right, left = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(-1))
     expected = (-((1 - right) ** 2) * math.log(right) - 3 * (1 - left) ** 2 * math.log(left)) / 4
 

@@ -24,6 +24,7 @@ from tests.models.towers.planted import (
     users_now,
     videos,
     videos_now,
+    with_settings,
     with_watched,
 )
 
@@ -84,7 +85,7 @@ def test_order_is_near_the_oracle(fitted, sampled):
 def test_probabilities_are_true_to_the_platform(sampled, loss, tolerance):
     rest, examples, truth = held_out(sampled)
     planted = sampled[0]
-    config = CONFIG.model_copy(update={"loss": loss, "class_balanced_beta": 0.9999})
+    config = with_settings(ranker={"loss": loss, "class_balanced_beta": 0.9999})
     predicted = fit_ranker(config, planted, 1).predict(planted, rest)
     weight = examples.column("weight").to_numpy()
 
@@ -99,8 +100,8 @@ def test_vectors_carry_the_biases(fitted, planted):
     own, theirs = fitted.user_vectors(users_now(), QUERIES, AS_OF), fitted.video_vectors(videos_now(), AS_OF)
     probability = sigmoid(own @ theirs.T)
 
-    assert own.shape == (N_USERS, CONFIG.ranker_dim + 2)
-    assert theirs.shape == (N_VIDEOS, CONFIG.ranker_dim + 2)
+    assert own.shape == (N_USERS, CONFIG.ranker.dim + 2)
+    assert theirs.shape == (N_VIDEOS, CONFIG.ranker.dim + 2)
     assert own.dtype == theirs.dtype == np.float32
     some = with_column(planted.examples.slice(0, 50), "occurred_at", [AS_OF] * 50)
     expected = probability[some.column("user_id").to_numpy(), some.column("video_id").to_numpy() - 1000]
@@ -164,7 +165,7 @@ def test_fixed_epochs_and_same_seed_give_the_same_arrays(planted):
 
 
 def test_sparse_updates_learn_too(planted, sampled):
-    fitted = fit_ranker(CONFIG.model_copy(update={"sparse_rows": 1}), planted, 1, epochs=2)
+    fitted = fit_ranker(with_settings(sparse_rows=1), planted, 1, epochs=2)
     rest, examples, truth = held_out(sampled)
     label = examples.column("label").to_numpy()
 
@@ -218,7 +219,7 @@ class TestHistories:
     def test_the_taste_is_seen_in_them_and_in_nothing_else(self, strangers):
         rest, examples, truth = held_out(strangers)
         label = examples.column("label").to_numpy()
-        blind = CONFIG.model_copy(update={"leave_out": ("watched", "liked", "seen")})
+        blind = with_settings(leave_out=("watched", "liked", "seen"))
         seeing, without = (fit_ranker(config, strangers[0], 1).predict(strangers[0], rest) for config in (CONFIG, blind))
 
         assert auc(seeing, label) > auc(truth, label) - 0.03
@@ -253,7 +254,7 @@ class TestTitles:
         own = np.arange(N_USERS)[:, None] % 2 == np.arange(40) % 2
         means = []
         for out in ((), ("title",)):
-            fitted = fit_ranker(CONFIG.model_copy(update={"leave_out": out, "id_dropout": 0.3}), titled[0], 1)
+            fitted = fit_ranker(with_settings(leave_out=out, id_dropout=0.3), titled[0], 1)
             logits = fitted.user_vectors(users_now(), QUERIES, AS_OF) @ fitted.video_vectors(fresh, AS_OF).T
             means.append((sigmoid(logits)[own].mean(), sigmoid(logits)[~own].mean()))
 

@@ -7,10 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from models.towers import FittedRanker, FittedRetrieval, fit_retrieval
+from models.towers._data import encode_users_at
 from schemas.errors import ReelflowError
-from tests.models.towers.planted import AS_OF, CONFIG, N_USERS, N_VIDEOS, QUERIES, data, users, users_now, videos, with_watched
+from tests.models.towers.planted import (
+    AS_OF,
+    CONFIG,
+    N_USERS,
+    N_VIDEOS,
+    QUERIES,
+    data,
+    users,
+    users_now,
+    videos,
+    watches_of,
+    with_settings,
+    with_watched,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +60,7 @@ def test_new_users_are_placed_by_their_attributes(fitted):
 def test_vectors_are_unit_float32_in_order(fitted):
     own, theirs = fitted.user_vectors(users_now(), QUERIES, AS_OF), fitted.video_vectors(VIDEO_IDS)
 
-    assert own.shape == (N_USERS, CONFIG.dim)
+    assert own.shape == (N_USERS, CONFIG.retrieval.dim + 2)
     assert own.dtype == theirs.dtype == np.float32
     assert np.linalg.norm(own, axis=1) == pytest.approx(np.ones(N_USERS), rel=1e-5)
     assert np.linalg.norm(theirs, axis=1) == pytest.approx(np.ones(N_VIDEOS), rel=1e-5)
@@ -80,7 +95,7 @@ def test_fixed_epochs_need_no_validation(planted):
 
 @pytest.mark.parametrize("sparse_rows", [100_000, 1])
 def test_same_seed_same_arrays(planted, sparse_rows):
-    config = CONFIG.model_copy(update={"sparse_rows": sparse_rows})
+    config = with_settings(sparse_rows=sparse_rows)
     first, again, other = (fit_retrieval(config, planted, seed, epochs=1) for seed in (3, 3, 4))
 
     assert (
@@ -91,14 +106,30 @@ def test_same_seed_same_arrays(planted, sparse_rows):
 
 
 def test_sparse_updates_learn_too(planted):
-    assert own_half_share(fit_retrieval(CONFIG.model_copy(update={"sparse_rows": 1}), planted, 1, epochs=4), users_now()) > 0.95
-
-
-def test_without_uniform_negatives(planted):
     assert (
-        own_half_share(fit_retrieval(CONFIG.model_copy(update={"uniform_negatives": 0}), planted, 1, epochs=4), users_now())
+        own_half_share(
+            fit_retrieval(with_settings(sparse_rows=1, retrieval={"average": 0.0}), planted, 1, epochs=4), users_now()
+        )
         > 0.95
     )
+
+
+@pytest.mark.parametrize("drawn", [0, 32])
+def test_sampled_candidates(planted, drawn):
+    sampled = with_settings(retrieval={"full_softmax_videos": 0, "uniform_negatives": drawn})
+    assert own_half_share(fit_retrieval(sampled, planted, 1, epochs=4), users_now()) > 0.95
+
+
+def test_vectors_order_videos_as_the_scores_do(fitted):
+    """Unit vectors keep the order of dot product plus bias, which the module computes."""
+    inputs = encode_users_at(fitted.spec, users_now(), QUERIES, AS_OF)
+    codes = torch.from_numpy(fitted.spec.vocabularies["video_id"].encode(pa.array(VIDEO_IDS)))
+    states = fitted.module.states(torch.zeros((len(inputs), 1), dtype=torch.int64))[:, 0]
+    scores = fitted.module.scores(fitted.module.users(inputs, states), codes).detach().numpy()
+    cosines = fitted.user_vectors(users_now(), QUERIES, AS_OF) @ fitted.video_vectors(VIDEO_IDS).T
+
+    for own, theirs in zip(scores, cosines, strict=True):
+        assert np.corrcoef(own, theirs)[0, 1] == pytest.approx(1.0, abs=1e-5)
 
 
 def test_save_and_load_are_exact(fitted, tmp_path):
@@ -164,12 +195,12 @@ def test_data_with_columns_missing_is_refused(planted):
 def test_strangers_are_placed_by_what_they_watched():
     found, _ = data(n_impressions=48_000, n_users=48_000, seed=3)
     examples = with_watched(found.examples, found.examples.column("user_id").to_numpy())
-    strangers = replace(found, examples=examples, users=users(range(48_000), country=("DE", "DE")))
+    at = examples.column("occurred_at").cast(pa.int64()).to_numpy()
+    users_alike = users(range(48_000), country=("DE", "DE"))
+    strangers = replace(found, examples=examples, watches=watches_of(examples, at), users=users_alike)
     ids = np.arange(100_000, 100_040)
     table = with_watched(users_now(ids, country=("DE", "DE")), ids)
-    seeing, blind = (
-        fit_retrieval(CONFIG.model_copy(update={"leave_out": out}), strangers, 1) for out in ((), ("watched", "liked", "seen"))
-    )
+    seeing, blind = (fit_retrieval(with_settings(leave_out=out), strangers, 1) for out in ((), ("watched", "liked", "seen")))
 
     assert own_half_share(seeing, table) > 0.95
     assert own_half_share(blind, table) == pytest.approx(0.5, abs=0.1)
