@@ -1,8 +1,8 @@
 """SASRec with cross-entropy over the full catalogue, the variant that holds up.
 
-Kang and McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018); Klenitskiy and Vasilev, "Turning Dross Into Gold
-Loss: is BERT4Rec really better than SASRec?" (RecSys 2023). A causal transformer reads a user's videos in order of time and predicts the next one at each place. Layers are pre-norm,
-positions are learned, and the table of videos is both input and output.
+Kang and McAuley, "Self-Attentive Sequential Recommendation" (ICDM 2018); Klenitskiy and Vasilev, "Turning Dross Into Gold Loss:
+is BERT4Rec really better than SASRec?" (RecSys 2023). A causal transformer reads a user's videos in order of time and predicts
+the next one at each place. Layers are pre-norm, positions are learned, and the table of videos is both input and output.
 """
 
 from __future__ import annotations
