@@ -22,7 +22,7 @@ class Popularity:
         """All time, or a half-life."""
         params: Params = {"input": suggest_input(trial), "decay": trial.suggest_categorical("decay", [False, True])}
         if params["decay"]:
-            params["half_life_days"] = trial.suggest_float("half_life_days", 0.1, 60, log=True)
+            params["half_life_days"] = trial.suggest_float("half_life_days", 0.02, 60, log=True)
         return params
 
     def fit(self, world: World, params: Params, seed: int, judge: Judge | None = None) -> Fitted:
