@@ -23,7 +23,7 @@ def liked(user, number, at):
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Each user likes all videos of the group but one before the cut, and that one after it; user 99 is new."""
+    """Each user likes all videos of the group but one before the cut, and that one after it, and ignores others; 99 is new."""
     folder = tmp_path_factory.mktemp("logs")
     before, after = [], []
     for user in range(MANY + FEW):
@@ -33,6 +33,9 @@ def logs(tmp_path_factory):
             start = moment("2026-01-03T00:00:00" if place < VIDEOS - 1 else AS_OF.removesuffix("Z"))
             at = start + timedelta(hours=28 * place if place < VIDEOS - 1 else 1, minutes=user)
             (before if place < VIDEOS - 1 else after).extend(liked(user, number, at))
+        for place in range(3):  # shown from the other group, and ignored
+            at = (moment("2026-01-03T12:00:00") + timedelta(hours=28 * place, minutes=user)).isoformat().replace("+00:00", "Z")
+            before.append(event(f"{user}-{place}-ignored", "impression", at, user, 300 - first + (user + place) % VIDEOS))
     after += liked(99, 100, moment("2026-01-08T05:00:00"))
     after += liked(0, 100, moment("2026-01-08T06:00:00"))  # seen before the cut: not relevant again
     videos = [video(first + place, title=f"group {first}") for first in (100, 200) for place in range(VIDEOS)]
