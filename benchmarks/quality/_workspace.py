@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -129,7 +130,8 @@ def label_holdout(home: Path, raw: Path, holdout: Path, as_of: datetime) -> tupl
 
 
 def join(folders: list[Path], out: Path) -> None:
-    """Let one folder of raw logs hold the files of several, as links."""
+    """Let one folder of raw logs hold the files of several, as links; what it held before goes."""
+    shutil.rmtree(out, ignore_errors=True)
     for number, folder in enumerate(folders):
         partitions = [*(folder / RAW_INTERACTIONS.name).glob("dt=*/hr=*")]
         partitions += [found for table in (RAW_VIDEOS, RAW_USERS) for found in (folder / table.name).glob("dt=*")]
@@ -137,9 +139,7 @@ def join(folders: list[Path], out: Path) -> None:
             target = out / partition.relative_to(folder)
             target.mkdir(parents=True, exist_ok=True)
             for file in partition_files(partition):
-                link = target / f"{number}-{file.path.name}"
-                link.unlink(missing_ok=True)
-                link.symlink_to(file.path.resolve())
+                (target / f"{number}-{file.path.name}").symlink_to(file.path.resolve())
 
 
 def days(raw: Path) -> tuple[date, date]:
