@@ -4,7 +4,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from benchmarks.quality.__main__ import REPORT, main
+from benchmarks.quality.__main__ import REPORT, _options, _task, main
+from benchmarks.quality._run import MODELS
+from benchmarks.quality._workspace import days
 from tests.builders import event, moment, video, write_raw
 
 AS_OF = "2026-01-08T00:00:00Z"
@@ -115,3 +117,19 @@ def test_options_that_do_not_fit_are_refused(options, said, capsys):
 def test_logs_that_are_none_are_an_error(tmp_path, capsys):
     assert main(["--raw", str(tmp_path), "--as-of", AS_OF]) == 2
     assert "found no interactions" in capsys.readouterr().err
+
+
+def test_without_logs_a_simulated_platform_is_cut(tmp_path, monkeypatch):
+    small = {"users": 80, "videos": 60, "days": 3, "malformed_fraction": 0.0, "jsonl_hours": [], "csv_hours": []}
+    settings = tmp_path / "small.yaml"
+    settings.write_text(json.dumps({"simulate": small}), encoding="utf-8")
+    monkeypatch.setenv("REELFLOW_CONF", str(settings))
+    task = _task(_options([]), tmp_path / "home")
+    assert moment("2025-12-27T00:00:00") < task.as_of < moment("2025-12-29T00:00:00")
+    assert days(task.raw)[1] <= task.as_of.date() <= days(task.holdout)[0]
+    assert (list(task.seeds), task.trials, tuple(task.models)) == ([1], 20, MODELS)
+
+
+def test_logs_without_a_holdout_are_their_own(tmp_path):
+    task = _task(_options(["--raw", str(tmp_path), "--as-of", AS_OF, "--seeds", "1, 2"]), tmp_path)
+    assert (task.holdout, task.as_of, list(task.seeds)) == (tmp_path, moment("2026-01-08T00:00:00"), [1, 2])
