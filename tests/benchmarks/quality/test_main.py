@@ -120,7 +120,7 @@ def test_logs_that_are_none_are_an_error(tmp_path, capsys):
 
 
 def test_without_logs_a_simulated_platform_is_cut(tmp_path, monkeypatch):
-    small = {"users": 80, "videos": 60, "days": 3, "malformed_fraction": 0.0, "jsonl_hours": [], "csv_hours": []}
+    small = {"users": 80, "videos": 120, "days": 3, "malformed_fraction": 0.0, "jsonl_hours": [], "csv_hours": []}
     settings = tmp_path / "small.yaml"
     settings.write_text(json.dumps({"simulate": small}), encoding="utf-8")
     monkeypatch.setenv("REELFLOW_CONF", str(settings))
