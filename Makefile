@@ -6,10 +6,10 @@ CODE := conf schemas models jobs serving dags scripts benchmarks tests
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench fuzz docs lock clean
+.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench bench-quality fuzz docs lock clean
 
 help: ## List the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 set-up: ## Install both environments (every command does it by itself)
 	@$(PYTHON) scripts/set_up.py
@@ -43,6 +43,10 @@ format: set-up-reelflow ## Put the code into the form that lint expects
 
 bench: set-up-reelflow ## Measure; prints a table and JSON
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+bench-quality: set-up-reelflow ## Quality beside tuned baselines [RAW=DIR AS_OF=ISO HOLDOUT=DIR SEEDS=N,N TRIALS=N MODELS=A,B WORKSPACE=DIR]
+	$(BIN)/python -m benchmarks.quality --raw "$(RAW)" --as-of "$(AS_OF)" --holdout "$(HOLDOUT)" \
+		--seeds "$(SEEDS)" --trials "$(TRIALS)" --models "$(MODELS)" --workspace "$(WORKSPACE)"
 
 fuzz: set-up-reelflow ## Damage 10,000 raw files, kill stages at every write (half an hour) [FILES=N SEED=N]
 	REELFLOW_FUZZ_FILES=$(or $(FILES),10000) REELFLOW_FUZZ_SEED=$(or $(SEED),0) REELFLOW_KILLS=all \
