@@ -18,10 +18,10 @@ from jobs import _bundles, _counts
 from jobs._arrow import in_order_of_time
 from jobs._example_features import FeaturesConfig, histories_at, look_back, trends_at
 from jobs._recipe import Recipe, State, Status
-from jobs._stage import Context
+from jobs._stage import Context, WindowConfig
 from jobs._tables import Lake, Partition, Unit
 from jobs._tracking import Tracker
-from jobs._window import iso, micros
+from jobs._window import DAY, Window, iso, micros
 from models.features import with_text
 from models.popularity import counters_as_of
 from models.rows import look_up, rows_as_of
@@ -119,7 +119,7 @@ def inputs(context: Context) -> dict[str, str]:
     return (
         {table.name: lake.digest(table, lake.partitions(table, context.window)) for table in windowed}
         | {table.name: lake.digest(table, today) for table in _LATEST}
-        | {INTERACTIONS.name: lake.digest(INTERACTIONS, lake.partitions(INTERACTIONS, context.log_window))}
+        | {INTERACTIONS.name: lake.digest(INTERACTIONS, _log_hours(context))}
     )
 
 
@@ -276,10 +276,16 @@ def _examples(lake: Lake, partitions: Sequence[Partition], *, features: bool) ->
     return examples
 
 
+def _log_hours(context: Context) -> list[Partition]:
+    """Hours of the log that the histories of the examples reach back to."""
+    reach = (load("window", WindowConfig).history_days + 1) * DAY
+    return context.lake.partitions(INTERACTIONS, Window(context.window.start - reach, context.as_of))
+
+
 def _watches(context: Context) -> pa.Table:
     """User, video and time of every watch of the log, in order of time."""
     parts = [_NO_WATCHES]
-    for partition in context.lake.partitions(INTERACTIONS, context.log_window):
+    for partition in _log_hours(context):
         events = context.lake.read(INTERACTIONS, [partition], (*_WATCH_COLUMNS, col.INTERACTION_TYPE))
         parts.append(events.filter(pc.equal(events[col.INTERACTION_TYPE], InteractionType.WATCH.value)).select(_WATCH_COLUMNS))
     return pa.concat_tables(parts).combine_chunks()

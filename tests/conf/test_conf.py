@@ -91,9 +91,9 @@ class TestSections:
 class TestMerging:
     def test_one_key_changes_and_its_neighbours_stay(self, own):
         before = resolved()
-        own({"towers": {"dim": 7}, "simulate": {"taste": {"topic": 9.0}}})
+        own({"towers": {"id_dim": 7}, "simulate": {"taste": {"topic": 9.0}}})
         after = resolved()
-        assert after["towers"] == before["towers"] | {"dim": 7}
+        assert after["towers"] == before["towers"] | {"id_dim": 7}
         assert after["simulate"] == before["simulate"] | {"taste": before["simulate"]["taste"] | {"topic": 9.0}}
         assert {name for name in after if after[name] != before[name]} == {"towers", "simulate"}
 
@@ -103,8 +103,8 @@ class TestMerging:
         assert (resolved()["spark"]["driver_memory"], resolved()["spark"]["shuffle_partitions"]) == ("1g", 400)
 
     def test_lists_are_replaced_as_a_whole(self, own):
-        own({"towers": {"hidden": [5]}})
-        assert resolved()["towers"]["hidden"] == [5]
+        own({"towers": {"ranker": {"hidden": [5]}}})
+        assert resolved()["towers"]["ranker"]["hidden"] == [5]
 
     def test_keys_that_are_data_may_be_new(self, own):
         own({"spark": {"extra": {"spark.ui.port": 4050}}, "wals": {"feedback_weights": {"share": 2.0}}})

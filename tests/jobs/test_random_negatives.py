@@ -47,6 +47,7 @@ def training_set(rows: list[dict[str, object]]) -> TrainingSet:
         examples=pa.Table.from_pylist(rows, schema=schema),
         users=pa.table({col.USER_ID: [1, 2]}),
         videos=pa.table({col.VIDEO_ID: np.arange(10, 60)}),
+        watches=pa.table({}),
         user_versions=pa.table({}),
         video_versions=pa.table({}),
         queries=pa.table({}),

@@ -21,6 +21,7 @@ from models.features import FeatureSpec, Number, Sequence, TextMean, with_text
 from models.rows import rows_as_of
 from models.towers import TowerData
 from models.towers._data import encode_examples, encode_users_at, encode_videos_at
+from models.towers._windows import windows
 from schemas import (
     EXAMPLES,
     HISTORY_FIELDS,
@@ -135,7 +136,8 @@ def towers(data):
     """The data of the towers, and the examples of ``T``."""
     at = np.array([moment == T for moment in data.examples["occurred_at"].to_pylist()])
     everything = np.ones(len(at), dtype=bool)
-    found = TowerData(data.examples, data.user_versions, data.video_versions, data.queries, everything, everything)
+    versions = (data.user_versions, data.video_versions)
+    found = TowerData(data.examples, *versions, data.queries, data.watches, everything, everything)
     return found, at & np.array([key.startswith("e") for key in data.examples["event_id"].to_pylist()])
 
 
@@ -186,6 +188,24 @@ def test_histories(trained, served, spec):
     for one, two in zip(trained[0].histories, served[0].histories, strict=True):
         same(one[0], two[0])
         same(one[1], two[1])
+
+
+def test_the_watches_of_a_window(towers, made, spec):
+    """What the sequence encoder reads before an example is the newest part of the history that inference reads."""
+    length = 6
+    codes = spec.vocabularies["video_id"].encode(towers[0].watches["video_id"])
+    laid = windows(towers[0].examples.filter(towers[1].tolist()), towers[0].watches, codes, length)
+    users = as_of_t(made, USER_FEATURES)
+    served = spec.history(users, "watched", length)
+    seen = 0
+    for row, (user, _) in enumerate(PAIRS):
+        newest_first = laid.codes[laid.window[row], : laid.place[row]].tolist()[::-1]
+        of_user = users["user_id"].to_pylist().index(user)
+        known = served.codes[of_user][served.ages[of_user] > 0].tolist()
+        assert newest_first == known[: len(newest_first)]
+        assert len(newest_first) >= min(len(known), length // 2 + 1)
+        seen += len(newest_first)
+    assert seen > 20
 
 
 def test_searches(trained, served, spec):

@@ -144,7 +144,7 @@ class TestInputs:
             before = _training.inputs(context_of())
             assert before.keys() == {
                 "examples", "example_features", "video_counts", "user_features", "video_features", "user_versions",
-                "video_versions", "video_text", "query_text",
+                "video_versions", "video_text", "query_text", "interactions",
             }  # fmt: skip
             assert _training.inputs(context_of()) == before
             hour = Partition.hour(START)
