@@ -11,7 +11,7 @@ from models.evaluation._lists import FINAL, POPULARITY, variants
 from models.evaluation._predictions import Curves, Labelled, judge_predictions
 from models.evaluation._ranking import CHOSEN, DECILES, FIGURES, SLICED, figures, judge_lists
 from models.evaluation._rows import ALL, NOTHING, Judged, Lookup, Row, table
-from models.evaluation._sources import UNION, depths, source_names
+from models.evaluation._sources import UNION, depths, limits, source_names
 from models.evaluation._weights import choose_popular_weights
 from models.evaluation._world import Holdout, holdout, pairs
 
@@ -40,6 +40,7 @@ __all__ = [
     "item_vectors",
     "judge_lists",
     "judge_predictions",
+    "limits",
     "pairs",
     "source_names",
     "table",

@@ -18,8 +18,8 @@ _DEPTH = 100
 def variants(config: RecommendConfig) -> dict[str, RecommendConfig]:
     """Whose lists are judged, the baseline first and the final list last.
 
-    The popularity of ``popularity``, and what ``wals`` and ``retrieval`` propose, is all that their lists show; popularity fills
-    the places that they leave empty. ``ranker`` alone orders the candidates of all generators.
+    ``popularity``, ``wals`` and ``retrieval`` show what they propose themselves; popularity fills the places that they leave
+    empty. ``ranker`` alone orders the candidates of all generators.
     """
     ranker: dict[Component, float] = {"ranker": 1.0}
     return {

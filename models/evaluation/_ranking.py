@@ -64,8 +64,8 @@ def judge_lists(
     rows = sample.means(_quality(good, _PER_USER, _DIFFERENCES), Row(model=FINAL, metric="", value=0.0))
     beyond, notes = _beyond(shown, catalogue, world, items, sample)
     rows += beyond
-    rows += judge_sources(ranking, catalogue, users, index, world, sample)
-    cuts, missing = slices(config, world, users.wals.any(axis=1))
+    rows += judge_sources(ranking, catalogue, users, index, world=world, sample=sample)
+    cuts, missing = slices(config, world, np.asarray(users.wals.any(axis=1)))
     for cut in cuts:
         rows += _slice(cut, shown, good, sample)
     return Judged(tuple(rows), (*notes, *missing))
@@ -127,7 +127,8 @@ def _beyond(
         rows += _decile_rows(name, f"place_share@{_TOP}", shares, n_users, relevant)
     chosen = np.bincount(deciles[world.relevant.indices] + 1, minlength=11)[1:]
     rows += _decile_rows(CHOSEN, "relevant_share", chosen / max(chosen.sum(), 1), n_users, relevant)
-    notes = [f"Diversity is measured by {items.name}."] if items else ["No diversity: the videos have neither titles nor tags."]
+    missing = "No diversity: the videos have neither titles nor tags, and nothing was relevant before the test split."
+    notes = [f"Diversity is measured by {items.name}." if items else missing]
     return [*sample.means(values, Row(model=FINAL, metric="", value=0.0)), *rows], notes
 
 

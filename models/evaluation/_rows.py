@@ -130,4 +130,5 @@ class Lookup:
 
     def models(self, metric: str) -> list[str]:
         """Which models have a figure over all, in the order of the rows."""
-        return [row.model for row in self.rows.values() if row.metric == metric and row.slice_kind == ALL == row.slice_value]
+        whole = (row for row in self.rows.values() if row.slice_kind == ALL == row.slice_value and row.baseline == NOTHING)
+        return [row.model for row in whole if row.metric == metric]

@@ -67,7 +67,8 @@ def slices(config: EvaluationConfig, world: Holdout, known: NDArray[np.bool_]) -
             continue
         found += [Slice(kind, value, members=np.flatnonzero(names == value)) for value in values]
     for value, mask in (("new", young), ("older", ~young)):
-        relevant = (world.relevant @ sp.diags(mask.astype(np.int8))).astype(bool).tocsr()
+        relevant = world.relevant.copy()
+        relevant.data &= mask[relevant.indices]
         relevant.eliminate_zeros()
         if relevant.nnz:
             found.append(Slice("videos", value, relevant=relevant))

@@ -25,7 +25,7 @@ def depths(deepest: int) -> tuple[int, ...]:
 
 
 def judge_sources(
-    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex, world: Holdout, sample: Sample
+    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex, *, world: Holdout, sample: Sample
 ) -> list[Row]:
     """Recall of each source alone at several depths, of all with their configured limits, and what is lost without each.
 
@@ -40,9 +40,9 @@ def judge_sources(
         world: what was relevant.
         sample: the same users.
     """
-    limits = [int(getattr(config, f"{name}_candidates")) for name in GENERATORS]
+    most = limits(config)
     ks = depths(sample.config.source_depth)
-    deep = {f"{name}_candidates": max(ks[-1], limit) for name, limit in zip(GENERATORS, limits, strict=True)}
+    deep = {f"{name}_candidates": max(ks[-1], limit) for name, limit in zip(GENERATORS, most, strict=True)}
     # k = 1: the deepest source already proposes more, so nothing is filled up.
     wide = config.model_copy(update={**deep, "k": 1})
     parts: list[tuple[Floats, Floats, Floats]] = []
@@ -53,7 +53,7 @@ def judge_sources(
         parts.append(
             (
                 metrics.source_recall(positions, ranks, relevant, ks),
-                *metrics.marginal_recall(positions, ranks, relevant, limits),
+                *metrics.marginal_recall(positions, ranks, relevant, most),
             )
         )
     alone, union, lost = (np.concatenate(columns) for columns in zip(*parts, strict=True))
@@ -63,6 +63,11 @@ def judge_sources(
         values[name, NOTHING, "marginal_recall"] = lost[:, place]
     values[UNION, NOTHING, "candidate_recall"] = union
     return sample.means(values, Row(model=UNION, metric="", value=0.0))
+
+
+def limits(config: RecommendConfig) -> list[int]:
+    """How many candidates of each source are scored."""
+    return [int(getattr(config, f"{name}_candidates")) for name in GENERATORS]
 
 
 def source_names() -> Sequence[str]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from models import metrics
 from models.ensemble import Ensemble
-from models.evaluation._lists import lists
+from models.evaluation._lists import lists as _lists
 from models.evaluation._world import Holdout
 from models.recommend import RecommendConfig
 
@@ -28,8 +28,8 @@ def choose_popular_weights(config: RecommendConfig, ensemble: Ensemble, world: H
     known = users.wals.any(axis=1)
     found = []
     for weight in config.popular_weights:
-        shown = lists(_with_popular(config, weight, weight), ensemble, catalogue, users)
-        found.append(metrics.ranking_metrics(shown, world.relevant, ks=(10,))["ndcg@10"])
+        lists = _lists(_with_popular(config, weight, weight), ensemble, catalogue, users)
+        found.append(metrics.ranking_metrics(lists, world.relevant, ks=(10,))["ndcg@10"])
     scores = np.stack(found)
     best = [
         config.popular_weights[int(scores[:, group].mean(axis=1).argmax())] if group.any() else given.get("popular", 0.0)
