@@ -72,7 +72,9 @@ def precision_recall(curves: Mapping[str, Curves]) -> str:
     """Precision against recall of all predictors that have it."""
     figure, axes = _figure(3.4)
     for place, (name, found) in enumerate(curves.items()):
-        if found.pr is not None:
+        if found.pr is not None and len(found.pr[0]) == 1:  # a constant
+            axes.axhline(float(found.pr[1][0]), color=_predictor(place), label=name)
+        elif found.pr is not None:
             axes.plot(*found.pr, color=_predictor(place), label=name)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(loc="upper right")
@@ -84,6 +86,7 @@ def calibration(found: Mapping[str, Reliability]) -> str:
     """Observed against predicted rate in bins of equal weight, and below it how many examples each bin holds."""
     figure = Figure(figsize=(_WIDTH, 4.0))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    found = {name: one for name, one in found.items() if len(one.predicted) > 1} or found
     top = 1.05 * max(max(float(one.predicted.max()), float(one.observed.max())) for one in found.values())
     above.plot([0, top], [0, top], color=_STAND_INS["muted"], linewidth=0.9, linestyle="--")
     for place, (name, one) in enumerate(found.items()):

@@ -165,7 +165,7 @@ def _places(context: Context) -> list[str]:
         ("lake", where.lake),
         ("models", where.bundles),
         ("reports", context.run_folder),
-        *([("evaluation", page)] if (page := context.run_folder / _evaluation.PAGE).exists() else []),
+        *([("quality", page)] if (page := context.run_folder / _evaluation.PAGE).exists() else []),
         *([("data docs", docs)] if (docs := context.run_folder / data_docs.PAGE).exists() else []),
         ("MLflow", f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri sqlite:///{where.mlflow / 'mlflow.db'}"),
     )

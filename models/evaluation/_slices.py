@@ -66,16 +66,24 @@ def slices(config: EvaluationConfig, world: Holdout, known: NDArray[np.bool_]) -
             notes.append(f"No slices by {kind}: all judged users are {', '.join(repr(value) for value in values) or 'gone'}.")
             continue
         found += [Slice(kind, value, members=np.flatnonzero(names == value)) for value in values]
-    for value, mask in (("new", young), ("older", ~young)):
-        relevant = world.relevant.copy()
-        relevant.data &= mask[relevant.indices]
-        relevant.eliminate_zeros()
-        if relevant.nnz:
-            found.append(Slice("videos", value, relevant=relevant))
-        else:
-            days = f"{config.new_video_days:g} days"
-            notes.append(f"No slice of {value} videos (uploaded within {days} before the test split): none was relevant.")
+    by_age = {"new": _relevant(world, young), "older": _relevant(world, ~young)}
+    kept = [Slice("videos", value, relevant=relevant) for value, relevant in by_age.items() if relevant.nnz]
+    if len(kept) == 2:
+        found += kept
+    else:
+        days = f"within {config.new_video_days:g} days before the test split"
+        notes.append(
+            f"No slices by age of the video ({days} is new): all relevant ones are {kept[0].value if kept else 'gone'}."
+        )
     return found, notes
+
+
+def _relevant(world: Holdout, videos: NDArray[np.bool_]) -> sp.csr_matrix:
+    """What was relevant, of some of the videos ``(n_videos,)``."""
+    relevant = world.relevant.copy()
+    relevant.data &= videos[relevant.indices]
+    relevant.eliminate_zeros()
+    return relevant
 
 
 def _common(config: EvaluationConfig, values: Sequence[Any]) -> list[str]:
