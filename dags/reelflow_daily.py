@@ -11,6 +11,9 @@ No stage reads an event at or after its end (`as_of`).
 
 **What it needs.** The stages' virtual environment (`.venv`), a Spark connection `spark_default`, and raw logs at `paths.raw`.
 
+**How good the models are.** `evaluate` judges them on the end of time that they have not seen, writes the table `evaluation`
+and `runs/<as_of>/evaluation/index.html`; the gate decides by its figures.
+
 **When the gate refuses.** `verdict` skips `index`, `recommend` and `publish`; what is live stays live. `summary` still
 runs and says why, and the run counts as a success: refusing a bad model is what the gate is for.
 
@@ -65,6 +68,7 @@ with DAG(
     features = spark_stage(settings, "features", minutes=90)
     train_wals = python_stage(settings, "train_wals", minutes=120)
     train_towers = python_stage(settings, "train_towers", minutes=240)
+    evaluate = python_stage(settings, "evaluate", minutes=60)
     gate = python_stage(settings, "gate", minutes=60)
     verdict = verdict_task(settings, minutes=5)
     index = python_stage(settings, "index", minutes=60)
@@ -73,7 +77,7 @@ with DAG(
     data_docs = python_stage(settings, "data_docs", minutes=15, trigger_rule="all_done")
     summary = python_stage(settings, "summary", minutes=15, trigger_rule="none_failed")
 
-    chain(ingest, examples, features, [train_wals, train_towers], gate, verdict, index, recommend, publish, summary)
+    chain(ingest, examples, features, [train_wals, train_towers], evaluate, gate, verdict, index, recommend, publish, summary)
     chain(ingest, text, [train_wals, train_towers])
     # The summary stays behind publish as well: a run whose last task succeeds counts as a success.
     chain(publish, data_docs, summary)

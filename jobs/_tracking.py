@@ -111,6 +111,12 @@ class Tracker:
         for key, value in tags.items():
             self._client.set_model_version_tag(name, version.version, key, value)
 
+    def attach(self, bundle: Bundle, file: Path, folder: str) -> None:
+        """Log a file below a folder of the run of a registered bundle; the one of the same name before it is replaced."""
+        version = self._find(self._name(bundle.kind), bundle.digest)
+        if version is not None:
+            self._client.log_artifact(str(version.run_id), str(file), folder)
+
     def promote(self, bundle: Bundle) -> bool:
         """Make a published bundle the champion, and the champion before it ``previous``.
 

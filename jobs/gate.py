@@ -1,9 +1,9 @@
 """Decide whether the new models may be deployed, and write the verdict.
 
-Reads the bundles ``wals`` and ``towers`` of this ``as_of`` and of the newest published one before it. Judges the final list
-of the holdout models on the test split against popularity (a floor), and correlates the final models' predictions with the
-incumbent's on pairs that neither has seen (differential test, G1). Writes ``verdict.json`` and exits normally either way:
-a refusal is a result, not an error.
+Reads the bundles ``wals`` and ``towers`` of this ``as_of`` and of the newest published one before it, and the evaluation of
+the former. Holds the final list of the holdout models on the test split against popularity (a floor), and correlates the final
+models' predictions with the incumbent's on pairs that neither has seen (differential test, G1). Writes ``verdict.json`` and
+exits normally either way: a refusal is a result, not an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf import load
-from jobs import _bundles, _stage, _training, _verdict
+from jobs import _bundles, _evaluation, _stage, _training, _verdict, evaluate
 from jobs._recipe import code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
@@ -41,19 +41,20 @@ _WEIGHTS = ("weights", "new_user_weights")
 
 def run(context: Context) -> Report:
     """Judge the candidates of this ``as_of``, unless the verdict on exactly these is there already."""
-    config, ranking = load("gate", GateConfig), load("recommend", RecommendConfig)
+    config = load("gate", GateConfig)
     bundles = _bundles.models(context)
+    evaluated = _evaluation.require(context, evaluate.recipe(context, bundles))
     tracker = Tracker.open()
     incumbents = _incumbents(tracker, context.as_of)
-    basis = _basis(context, bundles, incumbents)
+    basis = _basis(context, bundles, incumbents, evaluated)
     found, status = _verdict.check(context, basis)
     if found is not None and status.current and not context.force:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
-    data = _training.read(context, features=False)
-    ranking = _choose_weights(context, config, ranking, bundles, data)
-    figures = _holdout_figures(context, config, ranking, bundles, data)
+    ranking = load("recommend", RecommendConfig).model_copy(update=evaluated["weights"])
+    figures = {name: math.nan if value is None else float(value) for name, value in evaluated["metrics"].items()}
     compared, trouble = None, None
     if incumbents:
+        data = _training.read(context, features=False)
         new = Ensemble.load(*_bundles.folders(bundles))
         try:
             fetched = {kind: tracker.fetch(published) for kind, published in incumbents.items()}
@@ -77,58 +78,32 @@ def run(context: Context) -> Report:
     _verdict.write(context, content)
     tags = {"gate": "passed" if verdict.passed else "refused", "gate.reason": reason}
     for bundle in bundles.values():
-        tracker.annotate(bundle, figures, tags)
+        tracker.annotate(bundle, {}, tags)
     return Report(read={"users judged": int(figures["users"])}, notes=[reason], facts={"passed": verdict.passed, **figures})
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
     """How the verdict stands."""
-    incumbents = _incumbents(Tracker.open(), context.as_of)
-    _, status = _verdict.check(context, _basis(context, _bundles.models(context), incumbents))
+    incumbents, bundles = _incumbents(Tracker.open(), context.as_of), _bundles.models(context)
+    _, status = _verdict.check(
+        context, _basis(context, bundles, incumbents, _evaluation.require(context, evaluate.recipe(context, bundles)))
+    )
     return [Unit("verdict", Partition(context.last_day), status)]
 
 
-def _basis(context: Context, bundles: Mapping[str, Bundle], incumbents: Mapping[str, Published]) -> dict[str, Any]:
+def _basis(
+    context: Context, bundles: Mapping[str, Bundle], incumbents: Mapping[str, Published], evaluated: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything that the verdict depends on."""
     return {
         **{kind: bundle.digest for kind, bundle in bundles.items()},
         "incumbent": {kind: published.digest for kind, published in incumbents.items()},
+        "evaluation": _evaluation.digest(evaluated),
         "inputs": _training.inputs(context),
         "code_version": code_version("jobs/gate.py", "jobs/_training.py", "models"),
         "gate": load("gate", GateConfig).model_dump(mode="json"),
         "recommend": load("recommend", RecommendConfig).model_dump(mode="json"),
     }
-
-
-def _choose_weights(
-    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
-) -> RecommendConfig:
-    """Weigh popularity by the validation split, with models that have not trained on it."""
-    models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.EARLY, towers=_bundles.HOLDOUT))
-    known = data.examples.filter(pa.array(~data.test))
-    return evaluation.choose_popular_weights(ranking, models, _world(context, config, data, known, at=data.validation_start))
-
-
-def _holdout_figures(
-    context: Context, config: GateConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
-) -> dict[str, float]:
-    models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
-    return evaluation.evaluate(ranking, models, _world(context, config, data, data.examples, at=data.test_start))
-
-
-def _world(context: Context, config: GateConfig, data: TrainingSet, examples: pa.Table, *, at: datetime) -> evaluation.Holdout:
-    """What could be known at ``at``, and what the examples after it ask for."""
-    users, videos = _training.world_at(context, data, at)
-    return evaluation.holdout(
-        users,
-        videos,
-        data.queries,
-        data.counts,
-        examples,
-        at=at,
-        half_life_days=data.half_life_days,
-        max_users=config.evaluation_users,
-    )
 
 
 def _incumbents(tracker: Tracker, before: datetime) -> dict[str, Published]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import _expectations, _stage, _verdict, data_docs
+from jobs import _evaluation, _expectations, _stage, _verdict, data_docs
 from jobs._stage import Context, Report
 from jobs._tables import Partition
 from jobs._window import HOUR, iso
@@ -21,9 +21,17 @@ from serving import RecommendationReader, SqliteStore, titles
 from serving.reader import render
 
 FILE = "summary.txt"
-STAGES = ("ingest", "examples", "text", "features", "train_wals", "train_towers", "gate", "index", "recommend", "publish")
+STAGES = (
+    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend", "publish",
+)  # fmt: skip
 _FIGURES = ("ndcg@10", "recall@10", "precision@10", "recall@100", "coverage@100")
-_LISTS = (("popularity", "popularity_"), ("WALS", "wals_"), ("retrieval", "retrieval_"), ("final list", ""))
+_LISTS = (
+    ("popularity", "popularity_"),
+    ("WALS", "wals_"),
+    ("retrieval", "retrieval_"),
+    ("ranker", "ranker_"),
+    ("final list", ""),
+)
 
 
 def run(context: Context) -> Report:
@@ -115,6 +123,8 @@ def _quality(verdict: Mapping[str, Any]) -> list[str]:
     if "ndcg@10" in metrics:
         lines.append("            " + f"{'list':<12}" + "".join(f"{name:>14}" for name in _FIGURES))
         for title, prefix in _LISTS:
+            if prefix + "ndcg@10" not in metrics:  # a verdict from before this list was judged
+                continue
             lines.append(f"            {title:<12}" + "".join(f"{metrics[prefix + name]:>14.4f}" for name in _FIGURES))
     lines.append(f"Verdict     {verdict['reason']}")
     return lines
@@ -155,6 +165,7 @@ def _places(context: Context) -> list[str]:
         ("lake", where.lake),
         ("models", where.bundles),
         ("reports", context.run_folder),
+        *([("quality", page)] if (page := context.run_folder / _evaluation.PAGE).exists() else []),
         *([("data docs", docs)] if (docs := context.run_folder / data_docs.PAGE).exists() else []),
         ("MLflow", f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri sqlite:///{where.mlflow / 'mlflow.db'}"),
     )

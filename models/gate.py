@@ -53,9 +53,6 @@ class GateConfig(Section):
     accept_unreadable_incumbent: bool
     """Whether an incumbent that this code cannot read counts as none, instead of refusing the candidate."""
 
-    evaluation_users: int = Field(ge=1)
-    """Users of the test split whose lists are judged, at most."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correlation:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeFloat, field_validator
+from pydantic import Field, field_validator
 
 from conf import Section
 from models._candidates import Filter, drop_needless_fill, propose, union
@@ -84,8 +84,8 @@ class RecommendConfig(Section):
     new_user_weights: dict[Component, float]
     """The same for users whom WALS does not know: nothing of theirs was relevant in the look-back."""
 
-    popular_weights: tuple[NonNegativeFloat, ...] = Field(min_length=1)
-    """Weights of popularity that are tried on the validation split, for known and for new users; the best one is used."""
+    learn_weights: bool
+    """Whether the validation split may set other weights than these, for known and for new users; see ``models.blend``."""
 
     @field_validator("weights", "new_user_weights")
     @classmethod

@@ -1,6 +1,7 @@
 """Every table that crosses a stage: columns, types, nullability and value rules. Imports nothing of ours."""
 
 from schemas._table import Field, Table, Type
+from schemas.evaluation import EVALUATION
 from schemas.lake import (
     EXAMPLES,
     EXPOSURES,
@@ -35,6 +36,7 @@ from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, InteractionType
 from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
 __all__ = [
+    "EVALUATION",
     "EXAMPLES",
     "EXAMPLE_FEATURES",
     "EXPOSURES",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from schemas import columns as col
 from schemas._table import Field, Table
+from schemas.evaluation import EVALUATION
 from schemas.lake import (
     EXAMPLES,
     FALLBACK_RECOMMENDATIONS,
@@ -35,6 +36,7 @@ WRITES: Mapping[str, tuple[Table, ...]] = {
     "examples": (EXAMPLES,),
     "text": (VIDEO_TEXT, QUERY_TEXT),
     "features": (VIDEO_HOURS, USER_HISTORY, EXAMPLE_FEATURES, VIDEO_COUNTS, USER_FEATURES, VIDEO_FEATURES),
+    "evaluate": (EVALUATION,),
     "recommend": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS),
 }
 """Which stage writes which table: every table once."""
@@ -61,7 +63,8 @@ READS: Mapping[str, tuple[Table, ...]] = {
     "features": (EXAMPLES, *_EVENTS, *_SNAPSHOTS),
     "train_wals": _TRAINING,
     "train_towers": _TRAINING,
-    "gate": _TRAINING,
+    "evaluate": _TRAINING,
+    "gate": (*_TRAINING, EVALUATION),
     "index": (VIDEO_FEATURES, VIDEO_TEXT),
     "recommend": (USER_FEATURES, VIDEO_FEATURES, QUERY_TEXT),
     "publish": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS),
@@ -114,7 +117,7 @@ class Rate:
 
 _QUARANTINE = (REJECTED, REJECTED_SNAPSHOTS)
 _LISTS = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
-_STEADY = tuple(table for table in TABLES if table not in (*_QUARANTINE, *_LISTS))
+_STEADY = tuple(table for table in TABLES if table not in (*_QUARANTINE, *_LISTS, EVALUATION))
 
 RATES = (
     Rate(name="rejected_share", tables=_QUARANTINE, maximum="max_rejected_share", doc="Rejected rows over rows read."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas import columns as col
 from schemas._table import Field, Table
+from schemas.evaluation import EVALUATION
 from schemas.point_in_time import EXAMPLE_FEATURES, HISTORY_FIELDS, TREND_FIELDS, USER_HISTORY, VIDEO_HOURS
 from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, RejectReason
 from schemas.text import QUERY_TEXT, VIDEO_TEXT
@@ -225,6 +226,7 @@ TABLES: tuple[Table, ...] = (
     VIDEO_FEATURES,
     VIDEO_TEXT,
     QUERY_TEXT,
+    EVALUATION,
     RECOMMENDATIONS,
     FALLBACK_RECOMMENDATIONS,
 )

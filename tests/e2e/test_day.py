@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 
 from jobs import (
     _bundles,
+    evaluate,
     examples,
     features,
     gate,
@@ -90,7 +91,7 @@ FIRST, SECOND = "2026-01-07T00:00:00Z", "2026-01-08T00:00:00Z"
 FIRST_DAY, SECOND_DAY = moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
 TODAY = Partition(moment("2026-01-07T00:00").date())
 DATA = window("2026-01-05T00:00", "2026-01-08T00:00")
-BEFORE_PUBLISH = (ingest, examples, text, features, train_wals, train_towers, gate, index, recommend)
+BEFORE_PUBLISH = (ingest, examples, text, features, train_wals, train_towers, evaluate, gate, index, recommend)
 STAGES = (*BEFORE_PUBLISH, publish)
 
 
@@ -297,6 +298,7 @@ class TestSabotage:
     def test_shuffled_vectors_are_refused_and_nothing_moves(self, eve):
         before = published(eve)
         shuffle(eve)
+        eve.run(evaluate, "--as-of", SECOND)
         report = eve.run(gate, "--as-of", SECOND)
         assert report.facts["passed"] is False
         assert report.notes[0].startswith("refused: correlation_with_incumbent: ")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from jobs import gate, index, train_towers, train_wals
+from jobs import evaluate, gate, index, train_towers, train_wals
 from jobs._tables import Partition
 from jobs._window import DAY, Window, floor_hour, iso, midnight
 from schemas import (
@@ -43,6 +43,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "ranker": {"dim": 4, "hidden": [8], "max_epochs": 2, "average": 0.0},
     },
     "recommend": {"k": 10, "retrieval_candidates": 20, "wals_candidates": 20, "popular_candidates": 20, "users_per_batch": 16},
+    "evaluation": {"bootstrap_samples": 100, "min_slice_users": 5},
     "gate": {"min_correlation": 0.3, "min_ratio_to_popularity": 0.2, "correlation_users": 40, "correlation_videos": 60},
 }
 _ZERO = dict.fromkeys(("impressions", "views", "likes", "relevant"), 0.0)
@@ -94,7 +95,7 @@ def examples() -> list[dict[str, Any]]:
 
 def train(space: Workspace, end: datetime) -> None:
     """Fit the models as of a day's end, and have them judged."""
-    for stage in (train_wals, train_towers, gate):
+    for stage in (train_wals, train_towers, evaluate, gate):
         space.run(stage, "--as-of", iso(end))
 
 

@@ -4,7 +4,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from jobs import _bundles, _verdict, gate
+from jobs import _bundles, _verdict, evaluate, gate
 from jobs._tracking import Tracker
 from models.bundle import open_bundle, seal
 from models.ensemble import Ensemble
@@ -82,6 +82,9 @@ class TestVerdict:
         assert [check["name"] for check in found["verdict"]["checks"]] == [
             "correlation_with_incumbent", "ndcg@10_against_popularity", "finite_metrics",
         ]  # fmt: skip
+        figures = json.loads((judged.home / "runs" / "20260108T000000Z" / "evaluation" / "figures.json").read_text())
+        assert found["metrics"] == figures["metrics"]
+        assert found["weights"] == figures["weights"]
         assert found["metrics"]["ndcg@10"] >= 0.2 * found["metrics"]["popularity_ndcg@10"] > 0
 
     def test_a_model_compared_with_itself_agrees_fully(self, judged):
@@ -124,6 +127,42 @@ class TestAgain:
         assert "popularity" not in report.notes[0]  # only what failed
         assert strict.run(gate, *ARGUMENTS).facts == {"passed": False}
         assert with_gate(space).run(gate, *ARGUMENTS).facts["passed"] is True
+
+
+class TestEvaluation:
+    """The gate decides by figures of exactly these bundles, or not at all."""
+
+    def test_there_is_none(self, space):
+        (space.home / "runs" / "20260108T000000Z" / "evaluation" / "figures.json").unlink()
+        with pytest.raises(ReelflowError, match=r"evaluation .*figures\.json: not found; run evaluate --as-of 2026-01-08"):
+            space.run(gate, *ARGUMENTS)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_it_is_of_other_bundles(self, space, kind):
+        found = bundle(space, kind)
+        seal(found.path, kind=kind, properties={**found.properties, "trained": "again"})
+        with pytest.raises(
+            ReelflowError, match=rf"not that of these bundles, .*input bundle {kind} changed.*run evaluate again"
+        ):
+            space.run(gate, *ARGUMENTS)
+        space.run(evaluate, *ARGUMENTS)
+        assert space.run(gate, *ARGUMENTS).facts["passed"] is True
+
+    def test_it_is_of_other_settings(self, space):
+        other = Workspace(space.home, {**SETTINGS, "evaluation": {**SETTINGS["evaluation"], "max_users": 7}})
+        with pytest.raises(ReelflowError, match=r"parameter evaluation: .*run evaluate again"):
+            other.run(gate, *ARGUMENTS)
+
+    def test_its_table_is_another(self, space):
+        manifest = next((space.home / "lake" / "evaluation" / "dt=2026-01-07").glob("_manifest.json"))
+        manifest.write_text(manifest.read_text().replace('"digest": "', '"digest": "0', 1))
+        with pytest.raises(ReelflowError, match="the table is not that of the page"):
+            space.run(gate, *ARGUMENTS)
+
+    def test_it_cannot_be_read(self, space):
+        (space.home / "runs" / "20260108T000000Z" / "evaluation" / "figures.json").write_text("{")
+        with pytest.raises(ReelflowError, match=r"not valid JSON .*; delete it and run evaluate again"):
+            space.run(gate, *ARGUMENTS)
 
 
 class TestUnreadableIncumbent:

@@ -171,7 +171,15 @@ class TestModels:
     def test_of_a_published_day_all_is_up_to_date(self, published):
         found = states(published, "--as-of", iso(SECOND), stages=plan.MODEL_STAGES)
         today = "dt=2026-01-07"
-        names = ("bundle wals", "bundle towers", "verdict", "bundle serving", RECOMMENDATIONS.name, "live version")
+        names = (
+            "bundle wals",
+            "bundle towers",
+            "evaluation",
+            "verdict",
+            "bundle serving",
+            RECOMMENDATIONS.name,
+            "live version",
+        )
         assert found == {(name, today): "up to date" for name in names}
 
     def test_an_older_day_is_superseded_and_that_is_no_work(self, published):
@@ -203,5 +211,5 @@ class TestModels:
         verdict = space.home / "runs/20260108T000000Z/verdict.json"
         verdict.write_text(json.dumps(json.loads(verdict.read_text()) | {"passed": False}))
         found = states(space, "--as-of", iso(SECOND), stages=plan.MODEL_STAGES)
-        assert [name for name, _ in found] == ["bundle wals", "bundle towers", "verdict"]
+        assert [name for name, _ in found] == ["bundle wals", "bundle towers", "evaluation", "verdict"]
         assert set(found.values()) == {"up to date"}

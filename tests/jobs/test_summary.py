@@ -7,7 +7,7 @@ from tests.builders import MADE_BY_HAND, NO_HISTORY, arrow, event, moment
 
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 REPORT = {"seconds": 1.25, "process_seconds": 12.0, "peak_memory_mb": 2048, "up_to_date": False}
-LISTS = ("popularity_", "wals_", "retrieval_", "")
+LISTS = ("popularity_", "wals_", "retrieval_", "ranker_", "")
 FIGURES = ("ndcg@10", "recall@10", "precision@10", "recall@100", "coverage@100")
 
 
@@ -88,8 +88,24 @@ def test_quality_is_a_table_of_the_verdict(workspace):
     assert "list ndcg@10 recall@10 precision@10 recall@100 coverage@100" in found
     assert "popularity 0.0000 0.1000 0.2000 0.3000 0.4000" in found
     assert "WALS 1.0000 1.1000 1.2000 1.3000 1.4000" in found
-    assert "final list 3.0000 3.1000 3.2000 3.3000 3.4000" in found
+    assert "final list 4.0000 4.1000 4.2000 4.3000 4.4000" in found
     assert "Verdict passed: all" in found
+
+
+def test_a_verdict_from_before_the_ranker_was_judged_alone(workspace):
+    metrics = {prefix + name: 1.0 for prefix in LISTS if prefix != "ranker_" for name in FIGURES}
+    write(workspace, "verdict.json", {"passed": True, "reason": "passed: all", "metrics": {**metrics, "users": 1.0}})
+    found = lines_of(workspace)
+    assert "retrieval 1.0000 1.0000 1.0000 1.0000 1.0000" in found
+    assert not [line for line in found if line.startswith("ranker ")]
+
+
+def test_the_page_of_the_evaluation_is_named_where_it_is(workspace):
+    assert not [line for line in lines_of(workspace) if line.startswith("quality /")]
+    page = workspace.home / "runs" / "20260108T000000Z" / "evaluation" / "index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("")
+    assert f"quality {page}" in lines_of(workspace)
 
 
 def test_a_verdict_without_anybody_to_judge_has_no_table(workspace):

@@ -106,6 +106,23 @@ class TestRegister:
         assert aliases(client, kind) == {"candidate": first.digest}
 
 
+class TestAttach:
+    def test_a_file_lies_with_the_run_and_replaces_the_one_before(self, tracker, client, bundle, kind, tmp_path):
+        made = bundle(0)
+        version = client.get_model_version(f"reelflow-{kind}", tracker.register(made, {}))
+        page = tmp_path / "index.html"
+        for content in ("first", "second"):
+            page.write_text(content)
+            tracker.attach(made, page, "evaluation")
+        folder = Path(urlparse(client.get_run(version.run_id).info.artifact_uri).path)
+        assert [(path.name, path.read_text()) for path in (folder / "evaluation").iterdir()] == [("index.html", "second")]
+
+    def test_a_stranger_has_no_run_and_that_is_no_error(self, tracker, bundle, tmp_path):
+        page = tmp_path / "index.html"
+        page.write_text("page")
+        tracker.attach(bundle(5), page, "evaluation")
+
+
 class TestPromote:
     def test_the_champion_before_becomes_previous(self, tracker, client, bundle, kind):
         days = [bundle(day) for day in range(3)]
