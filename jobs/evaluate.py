@@ -1,8 +1,8 @@
 """Judge the new models on the held-out end of time: a table of figures, a page to read, and what the gate needs.
 
-Reads the bundles ``wals`` and ``towers`` of this ``as_of`` and what training read. The weights of the ensemble are chosen on the
-validation split with models that have not seen it; the models that have not seen the test split are then judged on it, once.
-Writes ``evaluation``, ``runs/<as_of>/evaluation/index.html`` and the figures beside it, and logs the page to MLflow.
+Reads the bundles ``wals`` and ``towers`` of this ``as_of`` and what training read. The weights of the ensemble are chosen on
+the validation split with models that have not seen it; the models that have not seen the test split are then judged on it,
+once. Writes ``evaluation``, ``runs/<as_of>/evaluation/index.html`` and the figures beside it, and logs the page to MLflow.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from jobs import _bundles, _evaluation, _stage, _training
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
+from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from models import evaluation
@@ -30,7 +31,6 @@ from models.ensemble import Ensemble
 from models.evaluation import Curves, EvaluationConfig, Holdout, Judged, Labelled
 from models.ids import IdMap
 from models.recommend import RecommendConfig
-from models.towers import TowerData
 from schemas import EVALUATION, EXPOSURES
 from schemas import columns as col
 
@@ -201,15 +201,7 @@ def _predictions(models: Ensemble, data: TrainingSet, rate: float) -> dict[str, 
     n = data.examples.num_rows
     if not n:
         return {}
-    features = TowerData(
-        examples=data.examples,
-        users=data.user_versions,
-        videos=data.video_versions,
-        queries=data.queries,
-        train=data.train,
-        validation=data.validation,
-    )
-    return {"ranker": models.ranker.predict(features, np.ones(n, dtype=bool)), BASE_RATE: np.full(n, rate)}
+    return {"ranker": models.ranker.predict(tower_data(data), np.ones(n, dtype=bool)), BASE_RATE: np.full(n, rate)}
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:

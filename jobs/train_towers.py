@@ -21,10 +21,11 @@ from jobs import _bundles, _stage, _training
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Pending, Unit
+from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from models import metrics as quality
-from models.towers import FittedRanker, FittedRetrieval, TowerData, TowersConfig, fit_ranker, fit_retrieval
+from models.towers import FittedRanker, FittedRetrieval, TowersConfig, fit_ranker, fit_retrieval
 from schemas import columns as col
 
 
@@ -89,24 +90,12 @@ def _fit(context: Context, config: TowersConfig, name: str, data: TrainingSet) -
     """Both models of a name: one without the test split, and one on everything for as many epochs as that one needed."""
     fit = fit_retrieval if name == "retrieval" else fit_ranker
     whole = np.ones(data.examples.num_rows, dtype=bool)
-    known = _tower_data(data)
+    known = tower_data(data)
     everything = dataclasses.replace(known, train=whole, validation=~whole)
     holdout = fit(config, known, config.seed, _progress(context, f"{name}, holdout"))
     epochs = max(1, holdout.best_epoch)
     final = fit(config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs)
     return {f"{_bundles.HOLDOUT}/{name}": holdout, f"{_bundles.FINAL}/{name}": final}
-
-
-def _tower_data(data: TrainingSet) -> TowerData:
-    return TowerData(
-        examples=data.examples,
-        users=data.user_versions,
-        videos=data.video_versions,
-        queries=data.queries,
-        watches=data.watches,
-        train=data.train,
-        validation=data.validation,
-    )
 
 
 def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None]:
@@ -125,7 +114,7 @@ def _ranker_metrics(ranker: FittedRanker, data: TrainingSet) -> dict[str, float]
     if len(np.unique(labels)) < 2:
         return {}
     weights = test[col.WEIGHT].to_numpy()
-    predicted = ranker.predict(_tower_data(data), mask)
+    predicted = ranker.predict(tower_data(data), mask)
     return {
         "roc_auc": quality.roc_auc(labels, predicted, weights),
         "pr_auc": quality.pr_auc(labels, predicted, weights),

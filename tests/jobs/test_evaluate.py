@@ -9,11 +9,11 @@ import pytest
 
 from jobs import _bundles, _report, _training, evaluate, train_towers, train_wals
 from jobs._tables import Partition
+from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._window import DAY, Window
 from models import metrics
 from models.ensemble import Ensemble
-from models.towers import TowerData
 from schemas import EVALUATION, EXAMPLES
 from tests.builders import MADE_BY_HAND, Workspace, arrow, stage_context, tree
 from tests.jobs.planted import SECOND, SETTINGS, START, examples, planted, write_examples
@@ -90,8 +90,7 @@ class TestFigures:
             data = _training.read(context)
             models = Ensemble.load(*_bundles.folders(_bundles.models(context), wals="holdout", towers="holdout"))
         mask = data.test & pc.equal(data.examples["exposure"], "impression").to_numpy()
-        known = TowerData(data.examples, data.user_versions, data.video_versions, data.queries, data.train, data.validation)
-        predicted = models.ranker.predict(known, mask)
+        predicted = models.ranker.predict(tower_data(data), mask)
         test = data.examples.filter(pa.array(mask))
         labels, weights = test["label"].to_numpy(), test["weight"].to_numpy()
         found = value(judged, "ranker", "roc_auc")
