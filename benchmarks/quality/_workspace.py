@@ -28,7 +28,7 @@ from schemas.errors import ReelflowError
 
 PREPARE = ("ingest", "examples", "text", "features")
 """The stages before any model."""
-TRAIN = ("train_wals", "train_towers", "gate")
+TRAIN = ("train_wals", "train_towers", "evaluate", "gate")
 """The stages that depend on a seed."""
 
 
