@@ -8,7 +8,6 @@ from datetime import datetime
 
 from jobs import _report_html as html
 from jobs import _report_pictures as draw
-from jobs._window import iso
 from models.evaluation import (
     CHOSEN,
     DECILES,
@@ -88,7 +87,7 @@ class Findings:
 def page(found: Findings) -> str:
     """The page as HTML; the same findings give the same bytes."""
     rows = Lookup.of(found.judged.rows)
-    title = f"Evaluation as of {iso(found.as_of)}"
+    title = f"Evaluation as of {found.as_of:%Y-%m-%d %H:%M} UTC"
     sections = {
         LISTS: _lists(rows),
         DIFFERENCES: _differences(rows),
@@ -111,7 +110,7 @@ def _summary(found: Findings, rows: Lookup) -> str:
     final, popular = rows.get(FINAL, "ndcg@10"), rows.get(POPULARITY, "ndcg@10")
     more = rows.get(FINAL, "ndcg@10", baseline=POPULARITY)
     split = ", ".join(f"{count:,} to {name}" for name, count in found.examples.items())
-    begun = f"The test split begins at {iso(found.test_start)}; {split}; {found.videos:,} videos. "
+    begun = f"The test split begins on {found.test_start:%Y-%m-%d at %H:%M} UTC; examples: {split}; {found.videos:,} videos. "
     if final is None or popular is None or more is None:
         return begun + "No list could be judged."
     times = f", {final.value / popular.value:.2f} times that of popularity" if popular.value > 0 else ""

@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 # matplotlib knows only colours: each of the page's has a stand-in, which the finished SVG gives back.
 _STAND_INS = {name: f"#0a0b{place:02x}" for place, name in enumerate(COLOURS)}
 _SERIES = ("popularity", "wals", "retrieval", "ranker", "final")
-_MARKERS = ("o", "s", "^", "D", "o", "v")
+_MARKERS = ("o", "s", "^", "D", "v")
 _WIDTH = 4.4
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -248,7 +248,7 @@ def _model(name: str) -> str:
 
 
 def _marker(name: str) -> str:
-    return _MARKERS[_SERIES.index(name)] if name in _SERIES else _MARKERS[-1]
+    return _MARKERS[_SERIES.index(name)] if name in _SERIES else _MARKERS[0]
 
 
 def _short(value: float) -> str:

@@ -24,7 +24,7 @@ EVALUATION = Table(
         Field(name=col.VALUE, type="float64", doc="The figure; one that cannot be computed has no row."),
         Field(name=col.LOW, type="float64", nullable=True, doc="Lower end of the bootstrap interval over users; null for few users and for figures of the whole."),
         Field(name=col.HIGH, type="float64", nullable=True, doc="Upper end."),
-        Field(name=col.JUDGED_USERS, type="int64", minimum=0, doc="Users behind the figure."),
-        Field(name=col.JUDGED_EXAMPLES, type="int64", minimum=0, doc="Their relevant videos, or the examples that were predicted."),
+        Field(name=col.USERS, type="int64", minimum=0, doc="Users behind the figure."),
+        Field(name=col.EXAMPLES, type="int64", minimum=0, doc="Their relevant videos, or the examples that were predicted."),
     ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 Floats = NDArray[np.float64]
 
@@ -37,10 +38,17 @@ def bootstrap_means(values: Floats, draws: Floats) -> Floats:
         float64 ``(replicates, m)``; NaN where nobody with a figure was drawn.
     """
     known = ~np.isnan(values)
-    total = draws @ np.where(known, values, 0.0)
-    count = draws @ known.astype(np.float64)
+    total = product(draws, np.where(known, values, 0.0))
+    count = product(draws, known.astype(np.float64))
     means: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return means
+
+
+def product(draws: Floats, values: Floats) -> Floats:
+    """The matrix product by one thread: how BLAS divides a product among threads decides its last bits."""
+    with threadpool_limits(1, user_api="blas"):
+        found: Floats = draws @ values
+    return found
 
 
 def percentile_interval(replicates: Floats, confidence: float) -> tuple[Floats, Floats]:

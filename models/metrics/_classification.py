@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from models.metrics._bootstrap import product
 from schemas.errors import ReelflowError
 
 Floats = NDArray[np.float64]
@@ -233,13 +234,14 @@ def resampled(
         _sums(cell, amount, n_users * n_bins).reshape(n_users, n_bins)
         for amount in (mass * (truth - chance), mass * chance, mass * truth, mass, mass * _losses(truth, chance))
     )
-    whole = draws @ total.sum(axis=1)
+    columns = (total, loss, predicted, observed)
+    whole, lost, promised, came = product(draws, np.stack([of.sum(axis=1) for of in columns], axis=1)).T
     return {
         "roc_auc": _auc(*sides),
         "pr_auc": _average_precision(*sides),
-        "log_loss": _ratio(draws @ loss.sum(axis=1), whole),
-        "expected_calibration_error": _ratio(np.abs(draws @ gaps).sum(axis=1), whole),
-        "calibration_ratio": _ratio(draws @ predicted.sum(axis=1), draws @ observed.sum(axis=1)),
+        "log_loss": _ratio(lost, whole),
+        "expected_calibration_error": _ratio(np.abs(product(draws, gaps)).sum(axis=1), whole),
+        "calibration_ratio": _ratio(promised, came),
     }
 
 

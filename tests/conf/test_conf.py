@@ -17,6 +17,7 @@ CLASSES = {
     "ingest": ("jobs.ingest", "IngestConfig"),
     "examples": ("jobs.examples", "ExamplesConfig"),
     "split": ("jobs._training", "SplitConfig"),
+    "evaluation": ("models.evaluation", "EvaluationConfig"),
     "features": ("jobs.features", "FeaturesConfig"),
     "wals": ("models.wals", "WalsConfig"),
     "towers": ("models.towers", "TowersConfig"),
@@ -172,7 +173,9 @@ class TestMistakes:
             load("wals", class_of("wals"))
 
     def test_an_unknown_section(self):
-        with pytest.raises(ConfigError, match=r"section 'walls': not in conf/base\.yaml; expected one of examples, "):
+        with pytest.raises(
+            ConfigError, match=r"section 'walls': not in conf/base\.yaml; expected one of evaluation, examples, "
+        ):
             load("walls", Wals)
 
     def test_a_missing_file(self, monkeypatch, tmp_path):
