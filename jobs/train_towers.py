@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from conf import load
 from jobs import _bundles, _stage, _training
+from jobs._example_features import FeaturesConfig
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Pending, Unit
@@ -27,12 +28,14 @@ from jobs._training import TrainingSet
 from models import metrics as quality
 from models.towers import FittedRanker, FittedRetrieval, TowersConfig, fit_ranker, fit_retrieval
 from schemas import columns as col
+from schemas.errors import ReelflowError
 
 
 def run(context: Context) -> Report:
     """Fit the models unless the bundle of this ``as_of`` was made from the same inputs, code and settings."""
     config = load("towers", TowersConfig)
     negatives = load("random_negatives", _training.RandomNegativesConfig)
+    _check_history(config)
     recipe = _recipe(context)
     found = _bundles.current(context, _bundles.TOWERS, recipe)
     if found is not None:
@@ -69,6 +72,16 @@ def run(context: Context) -> Report:
         notes=[f"ranker on the test split: {said}", f"candidate v{version}"],
         facts=metrics,
     )
+
+
+def _check_history(config: TowersConfig) -> None:
+    """Refuse an encoder that reads more than inference will have."""
+    kept = load("features", FeaturesConfig).history.watched
+    if config.retrieval.history > kept:
+        raise ReelflowError(
+            f"towers.retrieval.history: found {config.retrieval.history}, expected at most the {kept} watches of "
+            "features.history.watched; raise that and run features, or lower this"
+        )
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
