@@ -7,6 +7,7 @@ as MLflow's candidate.
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,9 @@ def run(context: Context) -> Report:
     context.say(
         f"{data.examples.num_rows:,} examples; fitting {config.factors} factors, {config.iterations} iterations, three times"
     )
-    holdout = _fit(config, data.examples.filter(pa.array(data.train | data.validation)))
-    early = _fit(config, data.examples.filter(pa.array(data.train)))
-    final = _fit(config, data.examples)
+    holdout = _fit(config, data.examples.filter(pa.array(data.train | data.validation)), data.test_start)
+    early = _fit(config, data.examples.filter(pa.array(data.train)), data.validation_start)
+    final = _fit(config, data.examples, context.as_of)
 
     def write(folder: Path) -> None:
         for name, model in ((_bundles.EARLY, early), (_bundles.HOLDOUT, holdout), (_bundles.FINAL, final)):
@@ -68,11 +69,22 @@ def _recipe(context: Context) -> Recipe:
         "split": load("split", _training.SplitConfig).model_dump(mode="json"),
         "window": str(context.window),
     }
-    return Recipe(_training.inputs(context), code_version("jobs/train_wals.py", "jobs/_training.py", "models"), parameters)
+    return Recipe(
+        _training.inputs(context),
+        code_version("jobs/train_wals.py", "jobs/_spark_als.py", "jobs/_training.py", "models"),
+        parameters,
+    )
 
 
-def _fit(config: WalsConfig, examples: pa.Table) -> FittedWals:
-    return wals.fit(config, *wals.confidence(examples, config))
+def _fit(config: WalsConfig, examples: pa.Table, at: datetime) -> FittedWals:
+    """Fit with the configured engine; feedback weighs what it weighs at a moment."""
+    pairs = wals.confidence(examples, config, at)
+    if config.engine == "implicit":
+        return wals.fit(config, *pairs)
+    from jobs import _spark_als
+    from jobs._session import spark_session
+
+    return _spark_als.fit(spark_session("train_wals"), config, *pairs)
 
 
 def main() -> None:
