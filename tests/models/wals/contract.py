@@ -18,7 +18,7 @@ def config(**changes):
         "regularization_exponent": 1.0,
         "unobserved_weight": 0.1,
         "feedback_weights": {"relevant": 1.0, "like": 2.0, "share": 0.5, "watch": 0.25},
-        "half_life_days": None,
+        "half_lives_days": [None],
         "seed": 1,
         "num_threads": 1,
     }

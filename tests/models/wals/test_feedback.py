@@ -38,12 +38,12 @@ def test_confidence_adds_the_weights_of_what_a_pair_showed():
 
 def test_each_example_weighs_half_after_the_half_life():
     aged = examples((0.0, 6.0, 3.0, 0.0, 0.0, 0.0, 12.0))
-    assert found(aged, half_life_days=3.0) == [(3, 80, 1.0 / 16), (9, 50, 1.0 + 3.0 / 4), (9, 60, 0.75 / 2)]
+    assert found(aged, half_lives_days=[3.0]) == [(3, 80, 1.0 / 16), (9, 50, 1.0 + 3.0 / 4), (9, 60, 0.75 / 2)]
     assert found(aged) == found(examples())
 
 
 def test_what_began_later_is_not_old_and_what_is_very_old_still_counts():
-    (_, _, new), *_, (_, _, old) = found(examples((1e4, 1e4, 1e4, 0.0, 0.0, 0.0, -2.0)), half_life_days=1.0)
+    (_, _, new), *_, (_, _, old) = found(examples((1e4, 1e4, 1e4, 0.0, 0.0, 0.0, -2.0)), half_lives_days=[1.0])
     assert new == 1.0
     assert 0.0 < old <= 1e-6
     assert np.isfinite(1.0 / old)

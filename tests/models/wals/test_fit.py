@@ -29,7 +29,8 @@ def checkerboard(n=20):
     return users + 100, videos + 1000, np.ones(len(pairs))
 
 
-def test_the_section_of_base_yaml_is_valid():
+def test_the_section_of_base_yaml_is_valid_for_both_engines():
+    assert conf.load("wals", WalsConfig).regularization_exponent == 1  # the only one that Spark knows
     assert set(conf.load("wals", WalsConfig).feedback_weights) == {"relevant", "like", "share", "watch"}
 
 
