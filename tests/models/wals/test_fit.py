@@ -1,23 +1,25 @@
+import datetime as dt
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 import conf
-from models.wals import FittedWals, WalsConfig, confidence, fit
+from models.wals import FittedWals, WalsConfig, fit, objective
 from schemas.errors import ReelflowError
+from tests.models.wals.contract import EngineContract, planted
+from tests.models.wals.contract import config as any_config
+
+AT = dt.datetime(2026, 1, 8, tzinfo=dt.UTC)
+
+
+class TestImplicit(EngineContract):
+    def fit(self, *args):
+        return fit(*args)
 
 
 def config(**changes):
-    settings = {
-        "factors": 4,
-        "iterations": 10,
-        "regularization": 0.01,
-        "unobserved_weight": 0.1,
-        "feedback_weights": {"relevant": 1.0, "like": 2.0, "share": 0.5},
-        "seed": 1,
-        "num_threads": 1,
-    }
-    return WalsConfig.model_validate(settings | changes)
+    return any_config(**{"regularization_exponent": 0.0, **changes})
 
 
 def checkerboard(n=20):
@@ -27,32 +29,9 @@ def checkerboard(n=20):
     return users + 100, videos + 1000, np.ones(len(pairs))
 
 
-def test_the_section_of_base_yaml_is_valid():
-    assert set(conf.load("wals", WalsConfig).feedback_weights) == {"relevant", "like", "share"}
-
-
-def test_confidence_adds_the_weights_of_what_a_pair_showed():
-    examples = pa.table(
-        {
-            "user_id": [9, 9, 9, 3, 3, 3, 3],
-            "video_id": [50, 50, 60, 50, 70, 70, 80],
-            "label": pa.array([1, 1, 0, 0, 1, 0, 1], pa.int32()),
-            "liked": [False, True, False, False, True, False, False],
-            "shared": [False, False, True, False, False, False, False],
-            "disliked": [False, False, False, False, False, True, False],
-        }
-    )
-    users, videos, weights = confidence(examples, config())
-    # (3, 70) was disliked, (3, 50) showed nothing, (9, 60) was only shared
-    assert list(zip(users.tolist(), videos.tolist(), weights.tolist(), strict=True)) == [
-        (3, 80, 1.0),
-        (9, 50, 4.0),
-        (9, 60, 0.5),
-    ]
-    chunked = pa.concat_tables([examples.slice(0, 3), examples.slice(3)])
-    assert confidence(chunked, config())[2].tolist() == weights.tolist()
-    assert len(confidence(examples.slice(0, 0), config())[0]) == 0
-    assert confidence(examples, config(feedback_weights={"like": 1.0}))[1].tolist() == [50]
+def test_the_section_of_base_yaml_is_valid_for_both_engines():
+    assert conf.load("wals", WalsConfig).regularization_exponent == 1  # the only one that Spark knows
+    assert set(conf.load("wals", WalsConfig).feedback_weights) == {"relevant", "like", "share", "watch"}
 
 
 def test_the_held_out_cell_of_a_checkerboard_comes_first():
@@ -129,13 +108,6 @@ def test_fold_in_solves_the_normal_equations():
     assert model.fold_in(np.array([0]), np.array([], dtype=np.int64)).shape == (0, 4)
 
 
-def test_fold_in_of_a_trained_user_returns_to_the_trained_vector():
-    users, videos, weights = checkerboard()
-    model = fit(config(iterations=60), users, videos, weights)
-    indptr = np.searchsorted(users, np.arange(100, 121))
-    np.testing.assert_allclose(model.fold_in(indptr, videos, weights), model.user_factors, rtol=0.03, atol=0.02)
-
-
 def test_vectors_come_in_the_order_asked_with_zeros_for_the_unknown():
     model = fit(config(), *checkerboard())
     vectors = model.user_vectors(np.array([105, 5, 100]))
@@ -145,14 +117,9 @@ def test_vectors_come_in_the_order_asked_with_zeros_for_the_unknown():
     assert model.video_vectors(np.array([-1, 1001]))[1].tolist() == model.video_factors[1].tolist()
 
 
-def test_a_model_survives_the_disk(tmp_path):
+def test_a_damaged_or_foreign_model_is_refused(tmp_path):
     model = fit(config(), *checkerboard())
     model.save(tmp_path)
-    again = FittedWals.load(tmp_path)
-    assert again.config == model.config
-    assert (again.users, again.videos) == (model.users, model.videos)
-    assert again.user_factors.tobytes() == model.user_factors.tobytes()
-    assert again.video_factors.tobytes() == model.video_factors.tobytes()
     with pytest.raises(ValueError, match="read-only"):
         model.user_factors[0] = 0
     (tmp_path / "wals.json").write_text('{"format_version": 99}')
@@ -183,3 +150,55 @@ def test_factors_that_do_not_stay_finite_are_refused():
     users, videos, weights = checkerboard()
     with pytest.raises(ReelflowError, match=r"not finite.*raise wals.regularization"):
         fit(config(), users, videos, weights * 1e37)
+
+
+def test_the_penalty_of_a_folded_in_user_is_that_of_their_count():
+    settings = config(regularization=0.3, regularization_exponent=1.0)
+    model = fit(settings, *checkerboard())
+    indptr, videos = np.array([0, 1, 5]), np.array([1000, 1001, 1003, 1005, 1007])
+    folded = model.fold_in(indptr, videos)
+    y = model.video_factors.astype(np.float64)
+    for row, liked in enumerate(([0], [1, 3, 5, 7])):
+        left = y.T @ y + 10.0 * y[liked].T @ y[liked] + 0.3 * len(liked) * np.eye(4)
+        np.testing.assert_allclose(folded[row], np.linalg.solve(left, 11.0 * y[liked].sum(axis=0)), rtol=1e-3, atol=1e-4)
+
+
+def test_whoever_acted_after_training_is_folded_in():
+    model = fit(config(), *checkerboard())
+    # 104 liked even videos so far, and now odd ones; 500 is new; 600 likes what WALS does not know.
+    liked = [(104, 1001), (104, 1003), (104, 1005), (104, 1000), (500, 1002), (500, 1004), (600, 7)]
+    users, videos = zip(*liked, strict=True)
+    no = [False] * len(liked)
+    flags = {"label": pa.array([1] * len(liked), pa.int32()), "clicked": no, "liked": no, "shared": no, "disliked": no}
+    times = pa.array([AT] * len(liked), pa.timestamp("us", tz="UTC"))
+    now = model.refreshed(pa.table({"user_id": users, "video_id": videos, "occurred_at": times, **flags}), AT)
+    assert now.users.ids.tolist() == [*range(100, 120), 500]
+    kept = [user for user in range(100, 120) if user != 104]
+    assert now.user_vectors(np.array(kept)).tobytes() == model.user_vectors(np.array(kept)).tobytes()
+    assert now.video_factors.tobytes() == model.video_factors.tobytes()
+    vectors = now.user_vectors(np.array([104, 500]))
+    expected = model.fold_in(np.array([0, 4, 6]), np.array([1000, 1001, 1003, 1005, 1002, 1004]))
+    np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+    assert (vectors[0] @ now.video_factors[1::2].T).mean() > (vectors[0] @ now.video_factors[0::2].T).mean()
+
+
+def test_a_warm_start_reaches_in_one_iteration_what_a_cold_one_does_in_twenty():
+    users, videos, weights = planted()
+    yesterday = (users != 105) & (videos != 1003)
+    before = fit(config(regularization=0.3, iterations=60), users[yesterday], videos[yesterday], weights[yesterday])
+
+    def loss(iterations, start=None):
+        return objective(fit(config(regularization=0.3, iterations=iterations), *planted(), start=start), *planted())
+
+    assert loss(1, before) < loss(20)
+    assert loss(1) > 5 * loss(20)
+
+
+def test_a_warm_start_begins_at_the_known_vectors_and_hashes_the_others():
+    users, videos, weights = planted()
+    start = fit(config(), users[users != 105], videos[users != 105], weights[users != 105])
+    begun = fit(config(iterations=1), users, videos, weights, start=start)
+    alone = fit(config(iterations=1), users, videos, weights, seed=2, start=start)
+    assert begun.user_factors.tobytes() != alone.user_factors.tobytes()  # 105 is new, its start depends on the seed
+    with pytest.raises(ReelflowError, match="found a start with 4 factors, expected 8"):
+        fit(config(factors=8), users, videos, weights, start=start)
