@@ -199,7 +199,7 @@ def _ranker(found: Findings, rows: Lookup) -> list[str]:
         ]
     first = next(iter(found.curves))
     behind = rows.get(first, "log_loss")
-    said = f"{behind.examples:,} impressions of {behind.users:,} users in the test split." if behind else ""
+    said = f"{behind.examples:,} examples of {behind.users:,} users in the test split." if behind else ""
     head = ["predictor", *(name.replace("_", " ").replace("expected ", "") for name in _PREDICTED)]
     return [html.paragraph(said), html.pictures(drawn), html.table(head, lines, first)]
 
