@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from datetime import datetime
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +26,20 @@ from jobs._tables import Partition, Pending, Unit
 from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
+from jobs.train_towers import LOGISTIC
 from models import evaluation
 from models.bundle import Bundle
 from models.ensemble import Ensemble
 from models.evaluation import Curves, EvaluationConfig, Holdout, Judged, Labelled
 from models.ids import IdMap
+from models.logistic import FittedLogistic
 from models.recommend import RecommendConfig
+from models.towers import FittedRanker
 from schemas import EVALUATION, EXPOSURES
 from schemas import columns as col
 
 Mask = npt.NDArray[np.bool_]
+Predictor: TypeAlias = "FittedRanker | FittedLogistic"
 
 WEIGHTS = ("weights", "new_user_weights")
 BASE_RATE = "base_rate"
@@ -65,7 +70,8 @@ def run(context: Context) -> Report:
     models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
     world = _world(context, config, data, data.examples, at=data.test_start)
     judged = evaluation.judge_lists(config, ranking, models, world, evaluation.item_vectors(world, data.examples))
-    predicted, curves = _judge_ranker(context, config, models, data)
+    logistic = FittedLogistic.load(bundles[_bundles.TOWERS].path / LOGISTIC)
+    predicted, curves = _judge_predictors(context, config, {"ranker": models.ranker, "logistic": logistic}, data)
     rows = evaluation.table([*judged.rows, *predicted.rows], context.as_of)
     manifest = context.lake.write(EVALUATION, Partition(context.last_day), rows, made_by)
     figures = evaluation.figures(judged)
@@ -144,8 +150,8 @@ def _world(context: Context, config: EvaluationConfig, data: TrainingSet, exampl
     )
 
 
-def _judge_ranker(
-    context: Context, config: EvaluationConfig, models: Ensemble, data: TrainingSet
+def _judge_predictors(
+    context: Context, config: EvaluationConfig, predictors: Mapping[str, Predictor], data: TrainingSet
 ) -> tuple[Judged, dict[str, Curves]]:
     """Predicted probabilities on the impressions of the test split, with random negatives where training saw such."""
     shown = pc.equal(data.examples[col.EXPOSURE], EXPOSURES[0]).to_numpy()
@@ -154,7 +160,7 @@ def _judge_ranker(
     added = judged.examples.num_rows - test.examples.num_rows
     examples = Labelled(*(judged.examples[name].to_numpy() for name in (col.LABEL, col.WEIGHT, col.USER_ID)))
     rate = _rate(data.examples.filter(pa.array(data.train & shown)), added / max(int(examples.labels.sum()), 1))
-    found, curves = evaluation.judge_predictions(config, examples, _predictions(models, judged, rate))
+    found, curves = evaluation.judge_predictions(config, examples, _predictions(predictors, judged, rate))
     if not added:
         return found, curves
     note = (
@@ -196,12 +202,13 @@ def _rate(examples: pa.Table, negatives_per_positive: float) -> float:
     return float((labels * weights).sum() / total) if total else 0.5
 
 
-def _predictions(models: Ensemble, data: TrainingSet, rate: float) -> dict[str, npt.NDArray[np.float64]]:
+def _predictions(predictors: Mapping[str, Predictor], data: TrainingSet, rate: float) -> dict[str, npt.NDArray[np.float64]]:
     """Probability of relevance of all examples by every model that predicts one, and by the rate of the train split."""
     n = data.examples.num_rows
     if not n:
         return {}
-    return {"ranker": models.ranker.predict(tower_data(data), np.ones(n, dtype=bool)), BASE_RATE: np.full(n, rate)}
+    examples, every = tower_data(data), np.ones(n, dtype=bool)
+    return {**{name: model.predict(examples, every) for name, model in predictors.items()}, BASE_RATE: np.full(n, rate)}
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:

@@ -26,9 +26,13 @@ from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from models import metrics as quality
+from models.logistic import LogisticConfig, fit_logistic
 from models.towers import FittedRanker, FittedRetrieval, TowersConfig, fit_ranker, fit_retrieval
 from schemas import columns as col
 from schemas.errors import ReelflowError
+
+LOGISTIC = f"{_bundles.HOLDOUT}/logistic"
+"""Where the ranker's baseline lies, below the bundle."""
 
 
 def run(context: Context) -> Report:
@@ -50,12 +54,13 @@ def run(context: Context) -> Report:
         added = judged.examples.num_rows - data.examples.num_rows
         context.say(f"hardly any skipped impressions in the log: {added:,} random unwatched videos added for the ranker")
     models = {**_fit(context, config, "retrieval", data), **_fit(context, config, "ranker", judged)}
+    logistic = fit_logistic(load("logistic", LogisticConfig), tower_data(judged))
     ranker = models[f"{_bundles.HOLDOUT}/ranker"]
     assert isinstance(ranker, FittedRanker)
     metrics = _ranker_metrics(ranker, judged)
 
     def write(folder: Path) -> None:
-        for name, model in models.items():
+        for name, model in {**models, LOGISTIC: logistic}.items():
             (folder / name).mkdir(parents=True)
             model.save(folder / name)
 
@@ -93,6 +98,7 @@ def _recipe(context: Context) -> Recipe:
     parameters = {
         "random_negatives": load("random_negatives", _training.RandomNegativesConfig).model_dump(mode="json"),
         "towers": load("towers", TowersConfig).model_dump(mode="json"),
+        "logistic": load("logistic", LogisticConfig).model_dump(mode="json"),
         "split": load("split", _training.SplitConfig).model_dump(mode="json"),
         "window": str(context.window),
     }
