@@ -56,6 +56,10 @@ class RankerConfig(TrainingConfig):
     """Width of the vectors, before the two columns that carry the biases."""
     hidden: tuple[PositiveInt, ...]
     """Layers of each tower."""
+    crosses: tuple[tuple[str, str], ...]
+    """Pairs of a user's or moment's feature and a video's; each pair of their values gets a weight of its own."""
+    quick_rate: PositiveFloat
+    """Learning rate of these weights and of those that compare tastes with contents, in learning rates of the rest."""
     loss: Literal["bce", "focal", "class_balanced"]
     """See ``models.towers._losses`` (M7)."""
     focal_gamma: Annotated[float, Field(ge=0.0)]

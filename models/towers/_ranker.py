@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from models.features import FeatureSpec, Vector
 from models.towers._config import TowersConfig
 from models.towers._content import Content, content_of, content_table
+from models.towers._crosses import Crosses
 from models.towers._data import (
     Encoded,
     TowerData,
@@ -59,6 +60,7 @@ class _Ranker(nn.Module):
         self.user = UserSide(config, spec, content_dim=content_dim, **shape)
         self.video = VideoSide(config, spec, content_dim=content_dim, **shape)
         self.content = Content(sum(spec.width(feature) for feature in spec.of(Vector)), content_dim)
+        self.crosses = Crosses(spec, config.ranker.crosses)
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
     def start_at(self, rate: float) -> None:
@@ -67,17 +69,18 @@ class _Ranker(nn.Module):
             self.user.tower.bias[-1] = float(np.log(rate / (1.0 - rate)))
 
     def user_vectors(self, inputs: UserInputs) -> Tensor:
-        """Vectors (n, width) of users: what the tower says, the taste, and two columns for the biases."""
+        """Vectors (n, width) of users: what the tower says, the taste, the pairs, and two columns for the biases."""
         out, taste = self.user(inputs)
         scale, shift = self.calibration
-        said = scale * torch.cat((out[:, :-1], taste, out[:, -1:]), dim=1)
+        said = scale * torch.cat((out[:, :-1], taste, self.crosses.of_users(inputs.codes), out[:, -1:]), dim=1)
         return torch.cat((said[:, :-1], said[:, -1:] + shift, scale.expand(len(out), 1)), dim=1)
 
     def video_vectors(self, inputs: VideoInputs) -> Tensor:
         """Vectors (n, width) of videos."""
         about = self.content(inputs.vectors)
         out = self.video(inputs, about)
-        return torch.cat((out[:, :-1], about, torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
+        pairs = self.crosses.of_videos(inputs.codes)
+        return torch.cat((out[:, :-1], about, pairs, torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
 
     def forward(self, users: UserInputs, videos: VideoInputs) -> Tensor:
         """Logits (n,) of n pairs."""
@@ -219,6 +222,8 @@ def _train(
         validate=validate if len(validation) else None,
         epochs=epochs,
         progress=progress,
+        quick=[module.user.likeness, *module.crosses.parameters()],
+        quick_rate=config.ranker.quick_rate,
     )
 
 

@@ -70,6 +70,8 @@ def run(
     validate: Callable[[], Record] | None,
     epochs: int | None,
     progress: Progress | None,
+    quick: Sequence[nn.Parameter] = (),
+    quick_rate: float = 1.0,
 ) -> Run:
     """Train ``module`` in place and leave it with the best epoch's weights, frozen.
 
@@ -81,12 +83,14 @@ def run(
         validate: measures after each epoch; must contain ``SCORE``. Without it, or with ``epochs``, the last epoch is kept.
         epochs: exactly this many, with no validation.
         progress: called with each epoch's record.
+        quick: parameters that are weights of their own rather than parts of products.
+        quick_rate: their learning rate, in those of the others; they do not decay.
 
     Raises:
         ReelflowError: the loss became infinite or undefined.
     """
     drawn = batches()
-    optimizers = _optimizers(module, config, steps=len(drawn))
+    optimizers = _optimizers(module, config, steps=len(drawn), quick=quick, quick_rate=quick_rate)
     average = _Average(module, config.average)
     history: list[Record] = []
     best_epoch, best_score, best = 0, -math.inf, None
@@ -182,16 +186,20 @@ def in_chunks(compute: Callable[[Tensor], Tensor], n: int) -> Tensor:
         return torch.cat([compute(rows) for rows in torch.split(torch.arange(n), _CHUNK)])
 
 
-def _optimizers(module: nn.Module, config: TrainingConfig, *, steps: int) -> list[torch.optim.Optimizer]:
+def _optimizers(
+    module: nn.Module, config: TrainingConfig, *, steps: int, quick: Sequence[nn.Parameter], quick_rate: float
+) -> list[torch.optim.Optimizer]:
     """Adam, lazy where sparse; else with decoupled decay (Loshchilov & Hutter, ICLR 2019) spread over an epoch's ``steps``."""
     sparse = _sparse_tables(module)
-    lazy = {id(parameter) for parameter in sparse}
-    dense = [parameter for parameter in module.parameters() if id(parameter) not in lazy]
+    apart = {id(parameter) for parameter in (*sparse, *quick)}
+    dense = [parameter for parameter in module.parameters() if id(parameter) not in apart]
     decay = config.weight_decay / (config.learning_rate * steps)
     settings: dict[str, Any] = {"lr": config.learning_rate}
     optimizers: list[torch.optim.Optimizer] = []
     if dense:
         optimizers.append(torch.optim.AdamW(dense, weight_decay=decay, fused=True, **settings))
+    if quick:
+        optimizers.append(torch.optim.Adam(quick, lr=quick_rate * config.learning_rate, fused=True))
     if sparse:
         optimizers.append(torch.optim.SparseAdam(sparse, **settings))
     return optimizers

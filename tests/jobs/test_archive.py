@@ -197,7 +197,7 @@ class TestMistakes:
             (("--before", "yesterday"), "time 'yesterday': not ISO 8601"),
             (("--before", "2026-01-06T10:00:00Z"), "found a time of day, expected a date such as 2026-01-06"),
             (("--before", "2026-01-06", "--start", "2026-01-05"), "--start and --end belong to --restore"),
-            (("--before", "2026-01-06", "--table", "nothing"), "--table nothing: expected one of example"),
+            (("--before", "2026-01-06", "--table", "nothing"), "--table nothing: expected one of evaluation, example"),
             (("--restore", "--start", "2026-01-06"), "expected --start DATE with --end DATE"),
             (("--restore", "--start", "2026-01-06", "--end", "2026-01-06"), "is not before --end 2026-01-06"),
             (("--restore", "--force"), "--force belongs to --before"),

@@ -55,6 +55,8 @@ CONFIG = TowersConfig(
         **TRAINING,
         "dim": 8,
         "hidden": (32, 16),
+        "crosses": (("user_language", "video_language"),),
+        "quick_rate": 3.0,
         "loss": "bce",
         "focal_gamma": 2.0,
         "class_balanced_beta": 0.999,

@@ -100,8 +100,9 @@ def test_vectors_carry_the_biases(fitted, planted):
     own, theirs = fitted.user_vectors(users_now(), QUERIES, AS_OF), fitted.video_vectors(videos_now(), AS_OF)
     probability = sigmoid(own @ theirs.T)
 
-    assert own.shape == (N_USERS, CONFIG.ranker.dim + 2)
-    assert theirs.shape == (N_VIDEOS, CONFIG.ranker.dim + 2)
+    n_languages = fitted.spec.coded("video")["video_language"]
+    assert own.shape == (N_USERS, CONFIG.ranker.dim + fitted.module.content.dim + n_languages + 2)
+    assert theirs.shape == (N_VIDEOS, own.shape[1])
     assert own.dtype == theirs.dtype == np.float32
     some = with_column(planted.examples.slice(0, 50), "occurred_at", [AS_OF] * 50)
     expected = probability[some.column("user_id").to_numpy(), some.column("video_id").to_numpy() - 1000]
