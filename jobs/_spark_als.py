@@ -3,10 +3,13 @@
 Spark adds ``alpha * rating`` to a confidence of 1 by itself, so it is given the feedback weights and ``alpha = 1 /
 unobserved_weight``. Its penalty on a row is ``regParam`` times the row's number of positive ratings, which is
 ``regularization_exponent: 1`` and nothing else; with another exponent there is no ``regParam`` that states the same objective,
-and the engine refuses. `implicit`'s penalties are rounded by up to a fifth, Spark's are not.
+and the engine refuses. `implicit`'s counts are rounded to powers of two, Spark's are not.
 """
 
 from __future__ import annotations
+
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +32,8 @@ def fit(
     user_ids: NDArray[np.int64],
     video_ids: NDArray[np.int64],
     weights: NDArray[np.float64],
+    *,
+    checkpoints: Path,
 ) -> FittedWals:
     """Factorize the feedback on Spark; the start is Spark's own, drawn with ``config.seed`` by partition.
 
@@ -38,6 +43,9 @@ def fit(
         user_ids: int64 ``(n_pairs,)``, one entry a (user, video) pair; repeated pairs add up.
         video_ids: int64 ``(n_pairs,)``.
         weights: float64 ``(n_pairs,)``, above 0, as ``models.wals.confidence`` gives them.
+
+        checkpoints: a folder that every executor can write, for this call alone. Without it the plan of some forty iterations
+            overflows the stack of the JVM.
 
     Raises:
         ReelflowError: an exponent other than 1, more ids than Spark can number, no pair, lengths that differ, weights that are
@@ -62,13 +70,17 @@ def fit(
         userCol=col.USER_ID,
         itemCol=col.VIDEO_ID,
         ratingCol=col.WEIGHT,
-        coldStartStrategy="nan",
+        checkpointInterval=5,
         intermediateStorageLevel="MEMORY_AND_DISK",
         finalStorageLevel="MEMORY_AND_DISK",
     )
-    model = als.fit(_ratings(spark, config, problem))
-    users = _collected(model.userFactors, problem.users, config)
-    videos = _collected(model.itemFactors, problem.videos, config)
+    spark.sparkContext.setCheckpointDir(str(checkpoints))
+    try:
+        model = als.fit(_ratings(spark, config, problem))
+        users = _collected(model.userFactors, problem.users, config)
+        videos = _collected(model.itemFactors, problem.videos, config)
+    finally:
+        shutil.rmtree(checkpoints, ignore_errors=True)
     return FittedWals.checked(config, problem.users, problem.videos, users, videos)
 
 

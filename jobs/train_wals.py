@@ -43,7 +43,7 @@ def run(context: Context) -> Report:
         f"{data.examples.num_rows:,} examples; fitting {config.factors} factors, {config.iterations} iterations, "
         f"{len(config.half_lives_days) + 2} times with {config.engine}"
     )
-    models, choice = _fit(config, data, context.as_of)
+    models, choice = _fit(config, data, context)
     context.say(_said(config, choice))
     popular = load("popularity", PopularityConfig)
     moments = {_bundles.EARLY: data.validation_start, _bundles.HOLDOUT: data.test_start, _bundles.FINAL: context.as_of}
@@ -94,9 +94,9 @@ def _recipe(context: Context) -> Recipe:
     )
 
 
-def _fit(config: WalsConfig, data: TrainingSet, as_of: datetime) -> tuple[dict[str, FittedWals], Choice]:
+def _fit(config: WalsConfig, data: TrainingSet, context: Context) -> tuple[dict[str, FittedWals], Choice]:
     """The models by name, and the half-life that they share."""
-    engine = _engine(config)
+    engine = _engine(config, context)
     train, validation, known = (
         data.examples.filter(pa.array(mask)) for mask in (data.train, data.validation, data.train | data.validation)
     )
@@ -105,17 +105,17 @@ def _fit(config: WalsConfig, data: TrainingSet, as_of: datetime) -> tuple[dict[s
     def fit(examples: pa.Table, at: datetime) -> FittedWals:
         return engine(choice.config, *wals.confidence(examples, choice.config, at))
 
-    holdout, final = fit(known, data.test_start), fit(data.examples, as_of)
+    holdout, final = fit(known, data.test_start), fit(data.examples, context.as_of)
     return {_bundles.EARLY: choice.model, _bundles.HOLDOUT: holdout, _bundles.FINAL: final}, choice
 
 
-def _engine(config: WalsConfig) -> Engine:
+def _engine(config: WalsConfig, context: Context) -> Engine:
     if config.engine == "implicit":
         return wals.fit
     from jobs import _spark_als
     from jobs._session import spark_session
 
-    return partial(_spark_als.fit, spark_session("train_wals"))
+    return partial(_spark_als.fit, spark_session("train_wals"), checkpoints=context.run_folder / "checkpoints")
 
 
 def _said(config: WalsConfig, choice: Choice) -> str:

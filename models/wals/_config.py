@@ -40,6 +40,9 @@ class WalsConfig(Section):
     """Feedback weighs half after so long; ``null`` for feedback that does not age. Of several, training takes the one that
     foresees the validation split best; a fitted model names one."""
 
+    cg_steps: int = Field(ge=1)
+    """Conjugate-gradient steps of the engine `implicit` for each vector and iteration; Spark's solves exactly."""
+
     seed: int = Field(ge=0)
     """Start of the random vectors."""
 

@@ -1,7 +1,9 @@
 """The alternating solver: `implicit`'s least-squares step, given a penalty of its own for each user and video.
 
 `implicit` knows one penalty for all rows of a call. Rows are therefore put in order of their penalty, which is rounded to
-powers of the root of two, and each of the few levels is one call on a slice of the same arrays.
+powers of two, and each of the few levels is one call on a slice of the same arrays. A call computes the Gram matrix of the
+other side anew: a pass over a million pairs costs 6 % more with 18 levels than with one. Finer levels foresaw validation splits
+no better.
 """
 
 from __future__ import annotations
@@ -22,13 +24,11 @@ from models.wals._config import WalsConfig
 Floats = NDArray[np.float32]
 Progress = Callable[[int, float], None]
 
-_LEVELS_PER_DOUBLING = 2
-
 
 def penalties(config: WalsConfig, counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """L2 penalty of rows with so many positive cells: ``regularization * count ** regularization_exponent``, rounded.
+    """L2 penalty of rows with so many positive cells: ``regularization * count ** regularization_exponent``.
 
-    The power is rounded to the next power of the root of two, at most a fifth up or down.
+    The second factor is rounded to a power of two: at most the root of two up or down.
 
     Args:
         config: hyper-parameters.
@@ -38,7 +38,7 @@ def penalties(config: WalsConfig, counts: NDArray[np.int64]) -> NDArray[np.float
         float64 ``(n,)``.
     """
     power = config.regularization_exponent * np.log2(np.maximum(counts, 1))
-    return np.asarray(config.regularization * 2.0 ** (np.round(power * _LEVELS_PER_DOUBLING) / _LEVELS_PER_DOUBLING))
+    return np.asarray(config.regularization * 2.0 ** np.round(power))
 
 
 def solve(config: WalsConfig, cells: sp.csr_matrix, users: Floats, videos: Floats, progress: Progress) -> tuple[Floats, Floats]:
@@ -76,13 +76,15 @@ def solve(config: WalsConfig, cells: sp.csr_matrix, users: Floats, videos: Float
 
 def least_squares(config: WalsConfig) -> Any:
     """An `implicit` model with these hyper-parameters, of which only the least-squares steps are used."""
-    return AlternatingLeastSquares(
+    model = AlternatingLeastSquares(
         factors=config.factors,
         regularization=config.regularization,
         alpha=1.0,  # the cells hold the whole confidence
         num_threads=config.num_threads,
         dtype=np.float32,
     )
+    model.cg_steps = config.cg_steps
+    return model
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class TestMerging:
     def test_keys_that_are_data_may_be_new(self, own):
         own({"spark": {"extra": {"spark.ui.port": 4050}}, "wals": {"feedback_weights": {"share": 2.0}}})
         assert resolved()["spark"]["extra"] == {"spark.ui.port": 4050}
-        assert resolved()["wals"]["feedback_weights"] == {"relevant": 1.0, "like": 1.0, "share": 2.0, "watch": 0.1}
+        assert resolved()["wals"]["feedback_weights"] == {"relevant": 1.0, "like": 0.25, "share": 2.0, "watch": 0.1}
 
     def test_an_empty_file_changes_nothing(self, own):
         before = resolved()

@@ -19,7 +19,7 @@ def liked(rows):
         "user_id": pa.array(users, pa.int64()), "video_id": pa.array(videos, pa.int64()),
         "occurred_at": pa.array([AT - dt.timedelta(days=day) for day in days], pa.timestamp("us", tz="UTC")),
         "label": pa.array([1] * len(rows), pa.int32()),
-        "clicked": no, "liked": no, "shared": no, "disliked": no,
+        "clicked": pa.array([True] * len(rows)), "liked": no, "shared": no, "disliked": no,
     })  # fmt: skip
 
 
