@@ -174,7 +174,7 @@ class TestUnreadableIncumbent:
         folder = Path(urlparse(published.source).path)
         kept = folder / "final" / "wals.json"
         text = kept.read_text()
-        kept.write_text(text.replace('"format_version": 1', '"format_version": 99'))
+        kept.write_text(text.replace('"format_version": 2', '"format_version": 99'))
         found = open_bundle(bundle(space, "wals", FIRST).path, kind="wals")
         manifest = (folder / "bundle.json").read_text()
         seal(folder, kind="wals", properties=found.properties)
