@@ -431,12 +431,12 @@ def shuffle(space: Workspace) -> None:
     factors = np.load(wals.path / "final" / "video_factors.npy")
     np.save(wals.path / "final" / "video_factors.npy", rng.permutation(factors))
     of_videos = [f"video.tower.{table}.weight" for table in ("ids.0", "ids.1", "categories")]
-    tables = {"retrieval": ["video.weight"], "ranker": of_videos}
+    tables = {"retrieval": ["video.weight", "bias.weight"], "ranker": [*of_videos, "content.components", "crosses.tables.0"]}
     for name, keys in tables.items():
         file = towers.path / "final" / name / "weights.safetensors"
         weights = load_file(file)
         for key in keys:
-            weights[key] = np.ascontiguousarray(rng.permutation(weights[key]))
+            weights[key] = np.ascontiguousarray(rng.permutation(weights[key], axis=int(key.startswith("crosses"))))
         save_file(weights, file)
     for found in (wals, towers):
         seal(found.path, kind=found.kind, properties=found.properties)
