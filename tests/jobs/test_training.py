@@ -22,6 +22,8 @@ from schemas.errors import ReelflowError
 from tests.builders import MADE_BY_HAND, NO_HISTORY, NO_TRENDS, stage_context
 from tests.jobs.planted import HALF_LIFE_DAYS, SECOND, START, VIDEOS, examples, planted, write_examples
 
+pytestmark = pytest.mark.slow
+
 LATEST = (USER_FEATURES, VIDEO_FEATURES, USER_VERSIONS, VIDEO_VERSIONS, VIDEO_TEXT, QUERY_TEXT)
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 

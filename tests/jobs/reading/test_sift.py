@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from jobs.reading import RawFile, RawReader, _csv, _jsonl, _lines
 from schemas import RAW_INTERACTIONS, RAW_VIDEOS
 
+pytestmark = pytest.mark.slow
+
 EVENT = {
     "event_id": "a", "user_id": 1, "video_id": 10, "interaction_type": "click", "occurred_at": "2026-01-07T10:00:00Z",
     "watch_seconds": 1.5, "query": "x", "comment": "y z", "latitude": 1.0, "longitude": -2, "device": "tv", "position": 3,
