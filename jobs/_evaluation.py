@@ -12,7 +12,7 @@ from typing import Any
 
 from jobs._recipe import CURRENT, MISSING, Recipe, State, Status, canonical
 from jobs._stage import Context
-from jobs._swap import swap
+from jobs._swap import read_json, swap
 from jobs._tables import Manifest, Partition
 from jobs._window import iso
 from schemas import EVALUATION
@@ -69,14 +69,7 @@ def read(context: Context) -> dict[str, Any] | None:
     Raises:
         ReelflowError: they cannot be read.
     """
-    path = _path(context)
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ReelflowError(f"evaluation {path}: not valid JSON ({error}); delete it and run evaluate again") from error
-    return content
+    return read_json(_path(context), "evaluation", "evaluate")
 
 
 def write(context: Context, made_by: Recipe, table: Manifest, content: Mapping[str, Any], page: str) -> Path:

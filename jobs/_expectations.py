@@ -19,7 +19,7 @@ from pydantic import Field
 from conf import Section, load
 from jobs._measures import Measured, Scope, Trailing, digest, measure
 from jobs._recipe import canonical
-from jobs._swap import replace_json
+from jobs._swap import read_json, replace_json
 from jobs._tables import Partition
 from jobs._window import Window, compact, iso
 from schemas import TABLES, Table
@@ -112,7 +112,7 @@ def check_writes(context: Context) -> None:
         rows = measure(Scope(context.lake, table, context.window, context.requested), rules, _trailing(config))
         if not rows:
             continue
-        found = _read(_path(context, table))
+        found = read_json(_path(context, table), "result", "the stage")
         if found is None or (found["suite"], found["digest"]) != (_version(rules), digest(rows)):
             found = _validate(context, table, rules, rows, _failures(found or {"failures": ()}))
             fresh[table.name] = len(rules)
@@ -132,7 +132,7 @@ def check_writes(context: Context) -> None:
 
 def results(context: Context) -> dict[str, dict[str, Any]]:
     """The stored results of this run by table, in the order in which data flows."""
-    found = {table.name: _read(_path(context, table)) for table in TABLES}
+    found = {table.name: read_json(_path(context, table), "result", "the stage") for table in TABLES}
     return {name: result for name, result in found.items() if result is not None}
 
 
@@ -233,7 +233,7 @@ def _failed_results(context: Context, table: Table) -> Iterator[Mapping[str, Any
     first = compact(context.window.start)
     for path in sorted(context.paths.runs.glob(f"*/{FOLDER}/{table.name}.json")):
         if path.parent.parent.name > first and '"failures": []' not in path.read_text(encoding="utf-8"):
-            found = _read(path)
+            found = read_json(path, "result", "the stage")
             if found is not None:
                 yield found
 
@@ -260,16 +260,6 @@ def _stop(table: Table, failures: Sequence[Failure], config: ExpectationsConfig,
 
 def _path(context: Context, table: Table) -> Path:
     return context.run_folder / FOLDER / f"{table.name}.json"
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ReelflowError(f"result {path}: not valid JSON ({error}); delete it and run the stage again") from error
-    return content
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

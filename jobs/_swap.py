@@ -41,6 +41,26 @@ def replace_json(path: Path, content: Mapping[str, Any]) -> None:
     staged.replace(path)
 
 
+def read_json(path: Path, what: str, again: str) -> dict[str, Any] | None:
+    """What ``replace_json`` wrote, or None when there is nothing.
+
+    Args:
+        path: of the file.
+        what: it is, for the error.
+        again: what to run again when it cannot be read.
+
+    Raises:
+        ReelflowError: it is not valid JSON.
+    """
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise ReelflowError(f"{what} {path}: not valid JSON ({error}); delete it and run {again} again") from error
+    return content
+
+
 def _exchange(first: Path, second: Path) -> None:
     """Exchange two directories atomically (Linux ``renameat2(2)``)."""
     libc = ctypes.CDLL(None, use_errno=True)

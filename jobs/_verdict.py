@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from jobs import _bundles
 from jobs._recipe import CURRENT, MISSING, State, Status
 from jobs._stage import Context
-from jobs._swap import replace_json
+from jobs._swap import read_json, replace_json
 from jobs._window import iso
 from schemas.errors import ReelflowError
 
@@ -50,14 +49,7 @@ def read(context: Context) -> dict[str, Any] | None:
     Raises:
         ReelflowError: it cannot be read.
     """
-    path = _path(context)
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise ReelflowError(f"verdict {path}: not valid JSON ({error}); delete it and run gate again") from error
-    return content
+    return read_json(_path(context), "verdict", "gate")
 
 
 def write(context: Context, content: Mapping[str, Any]) -> None:

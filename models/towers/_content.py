@@ -22,6 +22,7 @@ DIM = 64
 
 _SAMPLE = 50_000  # videos from which the components come
 _ROWS_AT_ONCE = 65_536
+_LENGTH = 4.0  # of a video's components: at 1 likeness stayed far below the logits' scale in the few epochs of a training
 
 
 class Content(nn.Module):
@@ -42,14 +43,14 @@ class Content(nn.Module):
 
     def forward(self, vectors: tuple[Tensor, ...]) -> Tensor:
         """Components (n, dim) of vectors (n, width of each)."""
-        whole = torch.cat([F.normalize(part, dim=1) for part in vectors], dim=1)
+        whole = _units(vectors)
         told = (whole != 0.0).any(dim=1, keepdim=True)
         found: Tensor = ((whole - self.mean) * told) @ self.components
         return found
 
     def learn(self, vectors: tuple[Tensor, ...]) -> None:
-        """Set the components to those of some videos' vectors, scaled so that their mean length is 1."""
-        whole = torch.cat([F.normalize(part, dim=1) for part in vectors], dim=1)
+        """Set the components to those of some videos' vectors, scaled so that their mean length is ``_LENGTH``."""
+        whole = _units(vectors)
         rows = whole[(whole != 0.0).any(dim=1)]
         rows = rows[:: max(1, len(rows) // _SAMPLE)].double()
         if not len(rows) or not self.dim:
@@ -62,7 +63,7 @@ class Content(nn.Module):
         kept = kept * torch.sign(kept.gather(0, kept.abs().argmax(dim=0, keepdim=True)))
         length = (centred @ kept).norm(dim=1).mean().clamp_min(1e-12)
         self.mean.copy_(mean)
-        self.components.copy_(4.0 * kept / length)
+        self.components.copy_(_LENGTH * kept / length)
 
 
 def content_of(spec: FeatureSpec, videos: pa.Table) -> Content:
@@ -89,3 +90,8 @@ def content_table(content: Content, spec: FeatureSpec, videos: pa.Table, vocabul
         vectors = tuple(torch.from_numpy(part) for part in spec.vectors(videos.take(pa.array(some))).values())
         held[torch.from_numpy(codes[some])] = content(vectors)
     return held
+
+
+def _units(vectors: tuple[Tensor, ...]) -> Tensor:
+    """Vectors of each text at length 1, side by side (n, width); zeros where there is none."""
+    return torch.cat([F.normalize(part, dim=1) for part in vectors], dim=1)
