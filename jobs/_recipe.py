@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -46,6 +46,11 @@ class Recipe:
     inputs: Mapping[str, str]
     code_version: str
     parameters: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Short name of the recipe: equal recipes have the same."""
+        return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()[:16]
 
     def status(self, made_by: Recipe) -> Status:
         """Compare with the recipe of what lies there, and name every difference."""

@@ -66,7 +66,8 @@ def run(context: Context) -> Report:
     from jobs import _report  # matplotlib takes a second: only where there is something to draw
 
     data = _training.read(context)
-    ranking = _choose_weights(context, config, ranking, bundles, data)
+    early = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.EARLY, towers=_bundles.EARLY))
+    ranking = _choose_weights(context, config, ranking, early, data)
     models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
     world = _world(context, config, data, data.examples, at=data.test_start)
     judged = evaluation.judge_lists(config, ranking, models, world, evaluation.item_vectors(world, data.examples))
@@ -84,7 +85,7 @@ def run(context: Context) -> Report:
             videos=world.videos.num_rows,
             judged=judged + predicted,
             curves=curves,
-            histories={"retrieval": models.retrieval.history, "ranker": models.ranker.history},
+            histories={"retrieval": early.retrieval.history, "ranker": early.ranker.history},
             weights=weights,
             limits=dict(zip(evaluation.source_names(), evaluation.limits(ranking), strict=True)),
             config=config,
@@ -127,12 +128,11 @@ def recipe(context: Context, bundles: Mapping[str, Bundle]) -> Recipe:
 
 
 def _choose_weights(
-    context: Context, config: EvaluationConfig, ranking: RecommendConfig, bundles: Mapping[str, Bundle], data: TrainingSet
+    context: Context, config: EvaluationConfig, ranking: RecommendConfig, early: Ensemble, data: TrainingSet
 ) -> RecommendConfig:
-    """Weigh the models by the validation split, with models that have not trained on it."""
-    models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.EARLY, towers=_bundles.HOLDOUT))
+    """Weigh the models by the validation split, with models that have not seen it."""
     known = data.examples.filter(pa.array(~data.test))
-    return evaluation.choose_weights(ranking, models, _world(context, config, data, known, at=data.validation_start))
+    return evaluation.choose_weights(ranking, early, _world(context, config, data, known, at=data.validation_start))
 
 
 def _world(context: Context, config: EvaluationConfig, data: TrainingSet, examples: pa.Table, *, at: datetime) -> Holdout:

@@ -1,13 +1,15 @@
-"""Train the two-tower models: retrieval and ranker, each once without the test split and once on everything.
+"""Train the two-tower models, retrieval and ranker: such as have not seen the validation or the test split, and on everything.
 
 Reads ``examples`` and ``example_features``, ``video_counts``, versions and text of users and videos; writes the bundle
-``towers`` with ``holdout`` and ``final`` of both models, and registers it as MLflow's candidate. The number of epochs comes
-from the validation split; the final models train for as many.
+``towers`` with ``early`` (train split only), ``holdout`` (train and validation) and ``final`` (everything) of both models, and
+registers it as MLflow's candidate. The early ones find the number of epochs on the validation split; the others train for as
+many. A run that was interrupted goes on after its last whole epoch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,8 @@ from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from models import metrics as quality
-from models.logistic import LogisticConfig, fit_logistic
-from models.towers import FittedRanker, FittedRetrieval, TowersConfig, fit_ranker, fit_retrieval
+from models.logistic import FittedLogistic, LogisticConfig, fit_logistic
+from models.towers import FittedRanker, FittedRetrieval, TowerData, TowersConfig, fit_ranker, fit_retrieval
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
@@ -53,8 +55,12 @@ def run(context: Context) -> Report:
     if judged is not data:
         added = judged.examples.num_rows - data.examples.num_rows
         context.say(f"hardly any skipped impressions in the log: {added:,} random unwatched videos added for the ranker")
-    models = {**_fit(context, config, "retrieval", data), **_fit(context, config, "ranker", judged)}
-    logistic = fit_logistic(load("logistic", LogisticConfig), tower_data(judged))
+    checkpoints = context.run_folder / "checkpoints" / recipe.digest
+    models = {
+        **_fit(context, config, "retrieval", data, checkpoints),
+        **_fit(context, config, "ranker", judged, checkpoints),
+    }
+    logistic = _fit_logistic(judged)
     ranker = models[f"{_bundles.HOLDOUT}/ranker"]
     assert isinstance(ranker, FittedRanker)
     metrics = _ranker_metrics(ranker, judged)
@@ -65,10 +71,11 @@ def run(context: Context) -> Report:
             model.save(folder / name)
 
     bundle = _bundles.commit(context, _bundles.TOWERS, recipe, write, {"metrics": metrics})
+    shutil.rmtree(checkpoints.parent, ignore_errors=True)
     history = [
         {"epoch": record["epoch"], **{f"{name}_{key}": value for key, value in record.items() if key != "epoch"}}
         for name in ("retrieval", "ranker")
-        for record in models[f"{_bundles.HOLDOUT}/{name}"].history
+        for record in models[f"{_bundles.EARLY}/{name}"].history
     ]
     version = Tracker.open().register(bundle, metrics, history)
     said = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
@@ -105,16 +112,38 @@ def _recipe(context: Context) -> Recipe:
     return Recipe(_training.inputs(context), code_version("jobs/train_towers.py", "jobs/_training.py", "models"), parameters)
 
 
-def _fit(context: Context, config: TowersConfig, name: str, data: TrainingSet) -> dict[str, FittedRetrieval | FittedRanker]:
-    """Both models of a name: one without the test split, and one on everything for as many epochs as that one needed."""
+def _fit(
+    context: Context, config: TowersConfig, name: str, data: TrainingSet, checkpoints: Path
+) -> dict[str, FittedRetrieval | FittedRanker]:
+    """The models of a name: the first finds on the validation split how many epochs all of them train for."""
     fit = fit_retrieval if name == "retrieval" else fit_ranker
+    models: dict[str, FittedRetrieval | FittedRanker] = {}
+    epochs = None
+    parts = {_bundles.EARLY: tower_data(data), _bundles.HOLDOUT: _known(data), _bundles.FINAL: _everything(data)}
+    for part, examples in parts.items():
+        path = checkpoints / f"{name}-{part}.safetensors"
+        said = _progress(context, f"{name}, {part}")
+        fitted = fit(config, examples, config.seed, said, epochs=epochs, checkpoint=path)
+        epochs = epochs or max(1, fitted.best_epoch)
+        models[f"{part}/{name}"] = fitted
+    return models
+
+
+def _fit_logistic(data: TrainingSet) -> FittedLogistic:
+    """On what the ranker that is judged learned from, with the penalty that the validation split chose."""
+    config = load("logistic", LogisticConfig)
+    chosen = fit_logistic(config, tower_data(data)).regularization
+    return fit_logistic(config, _known(data), regularization=chosen)
+
+
+def _known(data: TrainingSet) -> TowerData:
+    """To train on all that was known when the test split began."""
+    return dataclasses.replace(tower_data(data), train=data.train | data.validation, validation=np.zeros_like(data.validation))
+
+
+def _everything(data: TrainingSet) -> TowerData:
     whole = np.ones(data.examples.num_rows, dtype=bool)
-    known = tower_data(data)
-    everything = dataclasses.replace(known, train=whole, validation=~whole)
-    holdout = fit(config, known, config.seed, _progress(context, f"{name}, holdout"))
-    epochs = max(1, holdout.best_epoch)
-    final = fit(config, everything, config.seed, _progress(context, f"{name}, final"), epochs=epochs)
-    return {f"{_bundles.HOLDOUT}/{name}": holdout, f"{_bundles.FINAL}/{name}": final}
+    return dataclasses.replace(tower_data(data), train=whole, validation=~whole)
 
 
 def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None]:

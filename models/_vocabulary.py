@@ -38,6 +38,11 @@ class Vocabulary:
         values = counted.field("values").filter(pc.greater_equal(counted.field("counts"), min_count))
         return Vocabulary(values.take(pc.array_sort_indices(values)))
 
+    def union(self, other: Vocabulary) -> Vocabulary:
+        """The values that either knows; both of one type."""
+        values = pc.unique(pa.concat_arrays([self.values, other.values]))
+        return Vocabulary(values.take(pc.array_sort_indices(values)))
+
     @property
     def size(self) -> int:
         """Number of codes, the reserved ones included."""

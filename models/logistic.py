@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -199,12 +200,11 @@ class _Design:
 
     @classmethod
     def of(cls, config: LogisticConfig, spec: FeatureSpec, data: TowerData, mask: Mask) -> _Design:
-        encoded = encode_examples(spec, data, mask)
-        parts = [vectors.numpy().astype(np.float64) for vectors in encoded.videos.vectors]
+        encoded = encode_examples(spec, data, mask, partial(_vectors, spec))
         return cls(
             users=_one_hot(encoded.users.numpy(), spec.coded("user").values()),
             videos=_one_hot(encoded.videos.codes.numpy(), spec.coded("video").values()),
-            vectors=np.concatenate(parts, axis=1) if parts else np.empty((len(encoded.videos), 0)),
+            vectors=encoded.videos.about.numpy().astype(np.float64),
             context=_one_hot(*_own_codes(config, spec, encoded)),
             numbers=np.concatenate([encoded.numbers.numpy(), _likeness(spec, data, encoded)], axis=1).astype(np.float64),
             user=encoded.user.numpy(),
@@ -313,7 +313,9 @@ def _tastes(spec: FeatureSpec) -> list[int]:
 def _likeness(spec: FeatureSpec, data: TowerData, encoded: Encoded) -> NDArray[np.float32]:
     """Inner products of each example's video with the mean of its user's histories, (n, n_histories * n_vectors)."""
     columns = []
-    for feature, of_videos in zip(spec.of(features.Vector), encoded.videos.vectors, strict=True):
+    vectors = spec.of(features.Vector)
+    widths = [spec.width(feature) for feature in vectors]
+    for feature, of_videos in zip(vectors, torch.split(encoded.videos.about, widths, dim=1) if widths else (), strict=True):
         table = _by_code(spec, data.videos, feature)
         candidates = F.normalize(of_videos)
         for place in _tastes(spec):
@@ -326,6 +328,12 @@ def _likeness(spec: FeatureSpec, data: TowerData, encoded: Encoded) -> NDArray[n
             ]
             columns.append(torch.cat(found).numpy())
     return np.stack(columns, axis=1) if columns else np.empty((len(encoded), 0), dtype=np.float32)
+
+
+def _vectors(spec: FeatureSpec, videos: pa.Table) -> torch.Tensor:
+    """Vectors of every text side by side (n_videos, width of all)."""
+    parts = [torch.from_numpy(part) for part in spec.vectors(videos).values()]
+    return torch.cat(parts, dim=1) if parts else torch.empty((videos.num_rows, 0))
 
 
 def _by_code(spec: FeatureSpec, videos: pa.Table, feature: features.Vector) -> torch.Tensor:

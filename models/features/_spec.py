@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -138,6 +138,17 @@ class FeatureSpec:
         dims = {f.name: _dim(videos.column(f.column)) for f in features if isinstance(f, Vector)}
         dims |= {f.name: _dim(queries.column(col.VECTOR)) for f in features if isinstance(f, TextMean)}
         return FeatureSpec(features, vocabularies, scales, priors, dims, min_count)
+
+    def extended(self, other: FeatureSpec) -> FeatureSpec:
+        """This specification with the values that another knows beside its own; its scales stay.
+
+        Raises:
+            ReelflowError: the other declares other features.
+        """
+        if other.features != self.features:
+            raise ReelflowError("features: found other declarations than those of the model to begin with; train in full")
+        vocabularies = {name: own.union(other.vocabularies[name]) for name, own in self.vocabularies.items()}
+        return replace(self, vocabularies=vocabularies)
 
     def of(self, kind: type[K]) -> list[K]:
         """The features of a kind, in order."""

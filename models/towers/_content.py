@@ -6,6 +6,8 @@ tells videos apart, so that the mean over a history is a taste that can be compa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -48,6 +50,16 @@ class Content(nn.Module):
         found: Tensor = ((whole - self.mean) * told) @ self.components
         return found
 
+    def reader(self, spec: FeatureSpec) -> Callable[[pa.Table], Tensor]:
+        """Gives the components (n_videos, dim) of VIDEO_VERSIONS or VIDEO_FEATURES with VIDEO_TEXT."""
+
+        def read(videos: pa.Table) -> Tensor:
+            starts = range(0, max(videos.num_rows, 1), _ROWS_AT_ONCE)
+            parts = (spec.vectors(videos.slice(start, _ROWS_AT_ONCE)).values() for start in starts)
+            return torch.cat([self(tuple(torch.from_numpy(part) for part in vectors)) for vectors in parts])
+
+        return read
+
     def learn(self, vectors: tuple[Tensor, ...]) -> None:
         """Set the components to those of some videos' vectors, scaled so that their mean length is ``_LENGTH``."""
         whole = _units(vectors)
@@ -85,10 +97,7 @@ def content_table(content: Content, spec: FeatureSpec, videos: pa.Table, vocabul
     newest[codes] = np.arange(len(codes))  # versions of a video are in order of time
     newest[:RESERVED] = -1
     rows: npt.NDArray[np.int64] = newest[newest >= 0]
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[start : start + _ROWS_AT_ONCE]
-        vectors = tuple(torch.from_numpy(part) for part in spec.vectors(videos.take(pa.array(some))).values())
-        held[torch.from_numpy(codes[some])] = content(vectors)
+    held[torch.from_numpy(codes[rows])] = content.reader(spec)(videos.take(pa.array(rows)))
     return held
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.features import FeatureSpec
+from models.towers._carry import Axes
 from schemas.errors import ReelflowError
 
 _WIDEST = 256  # columns that a cross adds to every vector: the values of its video's feature
@@ -33,8 +34,13 @@ class Crosses(nn.Module):
                     f"towers.ranker.crosses: found [{own}, {theirs}], expected a category of users or moments and one of "
                     f"videos with at most {_WIDEST} values"
                 )
+        self.pairs = kept
         self.places = [(list(users).index(own), list(videos).index(theirs)) for own, theirs in kept]
         self.tables = nn.ParameterList(torch.zeros(users[own], videos[theirs]) for own, theirs in kept)
+
+    def rows(self) -> dict[str, Axes]:
+        """Weights whose rows or columns are codes."""
+        return {f"tables.{place}": ((own,), (theirs,)) for place, (own, theirs) in enumerate(self.pairs)}
 
     def of_users(self, codes: Tensor) -> Tensor:
         """Weights (n, values of all videos' features) that users with these codes give to each value."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,8 @@ from schemas.errors import ReelflowError
 _ROWS_AT_ONCE = 65_536
 
 Mask = npt.NDArray[np.bool_]
+Texts: TypeAlias = "Callable[[pa.Table], Tensor]"
+"""Videos with VIDEO_TEXT in, numbers (n_videos, width) out."""
 
 _VIDEO_FACTS = tuple(name for name in VIDEO_VERSIONS.columns if name not in (col.TITLE, col.TAGS))
 _COUNTED = {column for f in FEATURES if isinstance(f, Number) for column in f.columns} - set(VIDEO_VERSIONS.columns)
@@ -113,19 +117,19 @@ class VideoInputs:
     """(n, n_features), int64."""
     numbers: Tensor
     """(n, n_numbers), float32."""
-    vectors: tuple[Tensor, ...]
-    """(n, dim), float32."""
+    about: Tensor
+    """What the model keeps of their texts (n, width), float32."""
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def rows(self, rows: Tensor) -> VideoInputs:
         """Some of them."""
-        return VideoInputs(self.codes[rows], self.numbers[rows], tuple(vectors[rows] for vectors in self.vectors))
+        return VideoInputs(self.codes[rows], self.numbers[rows], self.about[rows])
 
     def with_codes(self, codes: Tensor) -> VideoInputs:
         """The same with other codes."""
-        return VideoInputs(codes, self.numbers, self.vectors)
+        return VideoInputs(codes, self.numbers, self.about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,36 +164,37 @@ class Encoded:
     def video_inputs(self, rows: Tensor) -> VideoInputs:
         """Of some examples."""
         found = self.videos.rows(self.video[rows])
-        return VideoInputs(found.codes, self.numbers[rows], found.vectors)
+        return VideoInputs(found.codes, self.numbers[rows], found.about)
 
 
-def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, *, numbers: bool = True) -> Encoded:
+def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, texts: Texts | None = None) -> Encoded:
     """Encode some of the examples; users and videos that have no version keep their id and miss the rest.
 
     Args:
         spec: learned on training examples.
         data: examples and features.
         mask: which examples (n_examples,).
-        numbers: whether the videos' numbers and vectors are needed.
+        texts: what the model keeps of videos' texts; without it their numbers are left out as well.
     """
     chosen = pa.array(np.flatnonzero(mask))
     examples = data.examples.select([name for name in _NEEDED["examples"] if name not in _LISTS]).take(chosen)
     lists = data.examples.select([col.DEVICE, col.OCCURRED_AT, *sorted(_LISTS)])
     known_users, user = _versions(examples, data.users, col.USER_ID)
     known_videos, video = _versions(examples, data.videos, col.VIDEO_ID)
-    vectors = spec.vectors(known_videos) if numbers else {}
-    if numbers:
+    known_codes = spec.codes("video", known_videos)
+    if texts is not None:
         then = example_videos(examples, data.videos)
         scaled = torch.from_numpy(spec.numbers(then, examples.column(col.OCCURRED_AT)))
+        about = texts(known_videos)
     else:
-        scaled = torch.empty((examples.num_rows, 0))
+        scaled, about = torch.empty((examples.num_rows, 0)), torch.empty((known_videos.num_rows, 0))
     # Part by part: lists as Arrow holds them are several times the size of their codes.
     starts = range(0, max(len(chosen), 1), _ROWS_AT_ONCE)
     parts = (lists.take(chosen.slice(start, _ROWS_AT_ONCE)) for start in starts)
     past = [_user_inputs(spec, spec.codes("context", part, part.column(col.OCCURRED_AT)), part, data.queries) for part in parts]
     return Encoded(
         users=torch.from_numpy(spec.codes("user", known_users)),
-        videos=_video_inputs(spec.codes("video", known_videos), torch.empty((known_videos.num_rows, 0)), vectors),
+        videos=VideoInputs(torch.from_numpy(known_codes), torch.empty((known_videos.num_rows, 0)), about),
         user=user,
         video=video,
         past=_joined(past),
@@ -212,15 +217,17 @@ def encode_users_at(spec: FeatureSpec, users: pa.Table, queries: pa.Table, at: d
     return _user_inputs(spec, codes, users, queries)
 
 
-def encode_videos_at(spec: FeatureSpec, videos: pa.Table, at: datetime) -> VideoInputs:
+def encode_videos_at(spec: FeatureSpec, texts: Texts, videos: pa.Table, at: datetime) -> VideoInputs:
     """Videos at one moment.
 
     Args:
         spec: of the model.
+        texts: what the model keeps of videos' texts.
         videos: VIDEO_FEATURES as of ``at``, with VIDEO_TEXT.
         at: the moment.
     """
-    return _video_inputs(spec.codes("video", videos), torch.from_numpy(spec.numbers(videos, at)), spec.vectors(videos))
+    numbers = torch.from_numpy(spec.numbers(videos, at))
+    return VideoInputs(torch.from_numpy(spec.codes("video", videos)), numbers, texts(videos))
 
 
 def _user_inputs(spec: FeatureSpec, codes: npt.NDArray[np.int64], rows: pa.Table, queries: pa.Table) -> UserInputs:
@@ -238,10 +245,6 @@ def _joined(parts: list[UserInputs]) -> UserInputs:
     )
     texts = tuple(torch.cat(own) for own in zip(*(part.texts for part in parts), strict=True))
     return UserInputs(torch.cat([part.codes for part in parts]), histories, texts, parts[0].text_vectors)
-
-
-def _video_inputs(codes: npt.NDArray[np.int64], numbers: Tensor, vectors: dict[str, npt.NDArray[np.float32]]) -> VideoInputs:
-    return VideoInputs(torch.from_numpy(codes), numbers, tuple(torch.from_numpy(found) for found in vectors.values()))
 
 
 def _versions(examples: pa.Table, versions: pa.Table, key: str) -> tuple[pa.Table, Tensor]:

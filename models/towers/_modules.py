@@ -18,6 +18,7 @@ from models._vocabulary import RESERVED, Vocabulary
 from models.features import FeatureSpec, Number, TextMean
 from models.features import Sequence as SequenceFeature
 from models.hashing import hashed_uniform
+from models.towers._carry import Axes, prefixed
 from models.towers._config import TowersConfig
 from models.towers._data import UserInputs, VideoInputs
 
@@ -77,6 +78,11 @@ class Tower(nn.Module):
         for place, embedding in zip(self.id_columns, self.ids, strict=True):
             assert isinstance(embedding, nn.Embedding)
             start_table(embedding, vocabularies[names[place]], seed + place, std=_DEVIATION)
+
+    def rows(self, names: Sequence[str]) -> dict[str, Axes]:
+        """Weights whose rows are codes, for the features of this tower in the order of its columns."""
+        ids = {f"ids.{number}.weight": ((names[place],),) for number, place in enumerate(self.id_columns)}
+        return {**ids, "categories.weight": (tuple(names[place] for place in self.category_columns),)}
 
     def forward(self, codes: Tensor, numbers: Tensor | None = None) -> Tensor:
         """Vectors (n, out) of codes (n, n_features) and, where the tower has them, numbers (n, n_numeric)."""
@@ -154,15 +160,24 @@ class UserSide(nn.Module):
             sparse_rows=config.sparse_rows,
         )
 
-    def start(self, spec: FeatureSpec, content: Tensor, seed: int) -> None:
-        """Give every known id the initial embedding that it has in any vocabulary, and every known video its content."""
+    def know(self, content: Tensor) -> None:
+        """Give every known video its content (n_codes, content_dim)."""
         if self.sources:
             self.content.copy_(content)
+
+    def start(self, spec: FeatureSpec, seed: int) -> None:
+        """Give every known id the initial embedding that it has in any vocabulary."""
         self.tower.start_ids(spec.vocabularies, self.names, seed)
         for place, name in enumerate(self.sources):
             embedding = self.items[name]
             assert isinstance(embedding, nn.Embedding)
             start_table(embedding, spec.vocabularies[name], seed + 100 + place, std=_DEVIATION)
+
+    def rows(self) -> dict[str, Axes]:
+        """Weights whose rows are codes."""
+        items: dict[str, Axes] = {f"items.{name}.weight": ((name,),) for name in self.sources}
+        content: dict[str, Axes] = {"content": ((self.sources[0],),)} if self.sources else {}
+        return {**items, **content, **prefixed("tower", self.tower.rows(self.names))}
 
     def forward(self, inputs: UserInputs) -> tuple[Tensor, Tensor]:
         """Vectors (n, out), and tastes (n, content_dim) to be compared with what videos are about.
@@ -207,9 +222,13 @@ class VideoSide(nn.Module):
         """Give every known id the initial embedding that it has in any vocabulary."""
         self.tower.start_ids(spec.vocabularies, self.names, seed)
 
-    def forward(self, inputs: VideoInputs, content: Tensor) -> Tensor:
-        """Vectors (n, out) of videos and what they are about (n, content_dim)."""
-        return self.tower(inputs.codes, torch.cat((inputs.numbers, content), dim=1))  # type: ignore[no-any-return]
+    def rows(self) -> dict[str, Axes]:
+        """Weights whose rows are codes."""
+        return prefixed("tower", self.tower.rows(self.names))
+
+    def forward(self, inputs: VideoInputs) -> Tensor:
+        """Vectors (n, out) of videos."""
+        return self.tower(inputs.codes, torch.cat((inputs.numbers, inputs.about), dim=1))  # type: ignore[no-any-return]
 
 
 def start_table(embedding: nn.Embedding, vocabulary: Vocabulary, seed: int, *, std: float) -> None:

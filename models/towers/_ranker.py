@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.features import FeatureSpec, Vector
+from models.towers._carry import Axes, carry, prefixed
+from models.towers._checkpoint import Checkpoint
 from models.towers._config import TowersConfig
 from models.towers._content import Content, content_of, content_table
 from models.towers._crosses import Crosses
@@ -77,10 +79,14 @@ class _Ranker(nn.Module):
 
     def video_vectors(self, inputs: VideoInputs) -> Tensor:
         """Vectors (n, width) of videos."""
-        about = self.content(inputs.vectors)
-        out = self.video(inputs, about)
+        out = self.video(inputs)
         pairs = self.crosses.of_videos(inputs.codes)
-        return torch.cat((out[:, :-1], about, pairs, torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
+        return torch.cat((out[:, :-1], inputs.about, pairs, torch.ones_like(out[:, :1]), out[:, -1:]), dim=1)
+
+    def rows(self) -> dict[str, Axes]:
+        """Weights whose rows are codes."""
+        parts = {"user": self.user.rows(), "video": self.video.rows(), "crosses": self.crosses.rows()}
+        return {name: axes for part, tables in parts.items() for name, axes in prefixed(part, tables).items()}
 
     def forward(self, users: UserInputs, videos: VideoInputs) -> Tensor:
         """Logits (n,) of n pairs."""
@@ -115,12 +121,12 @@ class FittedRanker:
             videos: VIDEO_FEATURES as of ``at``, with VIDEO_TEXT.
             at: the moment.
         """
-        inputs = encode_videos_at(self.spec, videos, at)
+        inputs = encode_videos_at(self.spec, self.module.content.reader(self.spec), videos, at)
         return _numpy(in_chunks(lambda rows: self.module.video_vectors(inputs.rows(rows)), len(inputs)))
 
     def predict(self, data: TowerData, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """Probability of relevance (n,) of some examples (n_examples,), each at its own moment and on its device."""
-        encoded = encode_examples(self.spec, data, mask)
+        encoded = encode_examples(self.spec, data, mask, self.module.content.reader(self.spec))
         logits = in_chunks(lambda rows: _logits(self.module, encoded, rows), len(encoded))
         return np.asarray(torch.sigmoid(logits.double()).numpy())
 
@@ -142,7 +148,14 @@ class FittedRanker:
 
 
 def fit_ranker(
-    config: TowersConfig, data: TowerData, seed: int, progress: Progress | None = None, epochs: int | None = None
+    config: TowersConfig,
+    data: TowerData,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    epochs: int | None = None,
+    start: FittedRanker | None = None,
+    checkpoint: Path | None = None,
 ) -> FittedRanker:
     """Train the ranker on the impressions of ``data``, or on all examples where nothing was recorded as shown.
 
@@ -152,29 +165,47 @@ def fit_ranker(
         seed: the same seed and data give the same arrays.
         progress: called with each epoch's record: epoch, train_loss, and with validation log_loss and score (minus log_loss).
         epochs: exactly this many and no early stopping: to train again on all data for the ``best_epoch`` found before.
+        start: a model to go on from, with its scales and contents and every value that it knows.
+        checkpoint: file to go on from if it is there, and to keep what is needed to after each epoch; its path must tell data,
+            settings and seed.
 
     Raises:
-        ReelflowError: the training examples do not hold both labels.
+        ReelflowError: the training examples do not hold both labels; a start of another shape.
     """
     spec = data.fit_spec(min_count=config.min_count, leave_out=config.leave_out)
+    if start is not None:
+        spec = start.spec.extended(spec)
     shown = pc.equal(data.examples.column(col.EXPOSURE), _SHOWN).to_numpy()
     if not (shown & data.train).any():
         shown = np.ones_like(shown)
-    train, validation = (encode_examples(spec, data, mask & shown) for mask in (data.train, data.validation))
+    content = start.module.content if start is not None else content_of(spec, data.videos)
+    texts = content.reader(spec)
+    train, validation = (encode_examples(spec, data, mask & shown, texts) for mask in (data.train, data.validation))
     rate = ((train.label * train.weight).sum() / train.weight.sum()).item()
     if not 0.0 < rate < 1.0:
         raise ReelflowError(
             f"ranker: found {len(train)} training examples of which {int(train.label.sum())} are relevant (label 1); expected "
             "both labels; widen the look-back or check that watches and likes arrive"
         )
-    content = content_of(spec, data.videos)
     with seeded(seed, config.threads) as generator:
         module = _Ranker(config, spec, content.dim)
         module.content.load_state_dict(content.state_dict())
-        module.user.start(spec, content_table(content, spec, data.videos, "video_id"), seed)
+        module.user.start(spec, seed)
         module.video.start_ids(spec, seed + 1)
         module.start_at(rate)
-        trained = _train(config, module, train, validation, generator=generator, progress=progress, epochs=epochs)
+        if start is not None:
+            carry(module, module.rows(), spec, start.module, start.spec)
+        module.user.know(content_table(content, spec, data.videos, "video_id"))
+        trained = _train(
+            config,
+            module,
+            train,
+            validation,
+            generator=generator,
+            progress=progress,
+            epochs=epochs,
+            checkpoint=None if checkpoint is None else Checkpoint(checkpoint),
+        )
         if config.ranker.loss != "bce":
             held = validation if epochs is None and len(validation) else train
             logits = in_chunks(lambda rows: _logits(module, held, rows), len(held))
@@ -191,6 +222,7 @@ def _train(
     generator: torch.Generator,
     progress: Progress | None,
     epochs: int | None,
+    checkpoint: Checkpoint | None,
 ) -> Run:
     weight = train.weight
     if config.ranker.loss == "class_balanced":
@@ -219,9 +251,11 @@ def _train(
         step,
         batches=lambda: shuffled(len(train), batch, generator),
         config=config.ranker,
+        generator=generator,
         validate=validate if len(validation) else None,
         epochs=epochs,
         progress=progress,
+        checkpoint=checkpoint,
         quick=[module.user.likeness, *module.crosses.parameters()],
         quick_rate=config.ranker.quick_rate,
     )

@@ -28,9 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models._vocabulary import RESERVED
-from models.features import FeatureSpec
+from models.features import FeatureSpec, Vector
+from models.towers._carry import Axes, carry, prefixed
+from models.towers._checkpoint import Checkpoint
 from models.towers._config import TowersConfig
-from models.towers._content import content_of, content_table
+from models.towers._content import Content, content_of, content_table
 from models.towers._data import Encoded, TowerData, UserInputs, encode_examples, encode_users_at
 from models.towers._modules import UserSide, start_table, table
 from models.towers._sequence import SequenceEncoder
@@ -68,6 +70,12 @@ class _Retrieval(nn.Module):
         )
         self.user = UserSide(config, spec, content_dim=content_dim, hidden=own.hidden, out=own.dim)
         self.norm = nn.LayerNorm(own.dim)
+        self.content = Content(sum(spec.width(feature) for feature in spec.of(Vector)), content_dim)
+
+    def rows(self) -> dict[str, Axes]:
+        """Weights whose rows are codes."""
+        own: Axes = ((_VIDEO,),)
+        return {"video.weight": own, "bias.weight": own, **prefixed("user", self.user.rows())}
 
     def states(self, codes: Tensor) -> Tensor:
         """States (n, 1 + length, dim) of histories (n, length), oldest first."""
@@ -157,7 +165,14 @@ class FittedRetrieval:
 
 
 def fit_retrieval(
-    config: TowersConfig, data: TowerData, seed: int, progress: Progress | None = None, epochs: int | None = None
+    config: TowersConfig,
+    data: TowerData,
+    seed: int,
+    progress: Progress | None = None,
+    *,
+    epochs: int | None = None,
+    start: FittedRetrieval | None = None,
+    checkpoint: Path | None = None,
 ) -> FittedRetrieval:
     """Train retrieval on the positives of ``data``.
 
@@ -168,11 +183,16 @@ def fit_retrieval(
         progress: called with each epoch's record: epoch, train_loss, and with validation score (mean of 1 / log2(1 + rank)
             of a positive in the whole catalogue) and recall_at_100.
         epochs: exactly this many and no early stopping: to train again on all data for the ``best_epoch`` found before.
+        start: a model to go on from, with its scales and contents and every value that it knows.
+        checkpoint: file to go on from if it is there, and to keep what is needed to after each epoch; its path must tell data,
+            settings and seed.
 
     Raises:
-        ReelflowError: no training example is a positive.
+        ReelflowError: no training example is a positive; a start of another shape.
     """
     spec = data.fit_spec(min_count=config.min_count, leave_out=config.leave_out)
+    if start is not None:
+        spec = start.spec.extended(spec)
     positive = data.examples.column(col.LABEL).to_numpy() == 1
     if not (positive & data.train).any():
         raise ReelflowError(
@@ -180,11 +200,15 @@ def fit_retrieval(
             "least one; widen the look-back or check that watches and likes arrive"
         )
     train, validation = (_Positives.of(config, spec, data, mask & positive) for mask in (data.train, data.validation))
-    content = content_of(spec, data.videos)
+    content = start.module.content if start is not None else content_of(spec, data.videos)
     with seeded(seed, config.threads) as generator:
         module = _Retrieval(config, spec, content.dim)
-        module.user.start(spec, content_table(content, spec, data.videos, _VIDEO), seed)
+        module.user.start(spec, seed)
+        module.content.load_state_dict(content.state_dict())
         start_table(module.video, spec.vocabularies[_VIDEO], seed, std=_DEVIATION)
+        if start is not None:
+            carry(module, module.rows(), spec, start.module, start.spec)
+        module.user.know(content_table(content, spec, data.videos, _VIDEO))
         softmax = _Softmax(config, module, train, generator=generator)
         chosen = torch.randperm(len(validation.video), generator=generator)[:_VALIDATION_POSITIVES].sort().values
         chosen = chosen[validation.video[chosen] >= RESERVED]
@@ -194,8 +218,10 @@ def fit_retrieval(
             batches=softmax.batches,
             config=config.retrieval,
             validate=(lambda: _validate(module, validation, chosen)) if len(chosen) else None,
+            generator=generator,
             epochs=epochs,
             progress=progress,
+            checkpoint=None if checkpoint is None else Checkpoint(checkpoint),
         )
     return FittedRetrieval(config, spec, trained.history, trained.best_epoch, module)
 
@@ -211,7 +237,7 @@ class _Positives:
 
     @staticmethod
     def of(config: TowersConfig, spec: FeatureSpec, data: TowerData, mask: npt.NDArray[np.bool_]) -> _Positives:
-        encoded = encode_examples(spec, data, mask, numbers=False)
+        encoded = encode_examples(spec, data, mask)
         codes = spec.vocabularies[_VIDEO].encode(data.watches.column(col.VIDEO_ID))
         laid = windows(data.examples.filter(pa.array(mask)), data.watches, codes, config.retrieval.history)
         video = encoded.videos.codes[encoded.video, list(spec.coded("video")).index(_VIDEO)]

@@ -16,7 +16,7 @@ from models.towers._config import TowersConfig
 from models.towers._train import Record
 from schemas.errors import ReelflowError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 _MODEL, _FEATURES, _WEIGHTS = "model.json", "features.json", "weights.safetensors"
 

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.utils.deterministic
 from torch import Tensor, nn
 
 from models._vocabulary import UNKNOWN
+from models.towers._checkpoint import Checkpoint, of_generators, of_optimizers, part, to_generators, to_optimizers, whole
 from models.towers._config import TrainingConfig
 from schemas.errors import ReelflowError
 
@@ -22,6 +24,7 @@ Progress = Callable[[Record], None]
 SCORE = "score"
 """Key of the figure that early stopping wants higher."""
 
+_DETERMINISTIC: Any = torch.utils.deterministic
 _SMALLEST_BATCH = 32
 _CHUNK = 8_192  # rows a forward pass without gradients: histories bound memory at about 100 MB
 
@@ -40,14 +43,17 @@ class Run:
 def seeded(seed: int, threads: int) -> Iterator[torch.Generator]:
     """A generator for all randomness of a fit; inside, torch is deterministic, and its global state is restored after."""
     before, threads_before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
+    fills_before = _DETERMINISTIC.fill_uninitialized_memory
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torch.use_deterministic_algorithms(True)
+        _DETERMINISTIC.fill_uninitialized_memory = False  # it finds bugs of operators, for a tenth of the time
         torch.set_num_threads(threads)
         try:
             yield torch.Generator().manual_seed(seed)
         finally:
             torch.use_deterministic_algorithms(before)
+            _DETERMINISTIC.fill_uninitialized_memory = fills_before
             torch.set_num_threads(threads_before)
 
 
@@ -67,11 +73,13 @@ def run(
     *,
     batches: Callable[[], Sequence[Tensor]],
     config: TrainingConfig,
+    generator: torch.Generator,
     validate: Callable[[], Record] | None,
     epochs: int | None,
     progress: Progress | None,
     quick: Sequence[nn.Parameter] = (),
     quick_rate: float = 1.0,
+    checkpoint: Checkpoint | None = None,
 ) -> Run:
     """Train ``module`` in place and leave it with the best epoch's weights, frozen.
 
@@ -80,25 +88,31 @@ def run(
         step: rows of a batch to its mean loss, and how many examples that is over.
         batches: gives the rows of each step of an epoch, as many steps each time.
         config: learning rate, decay, epochs and patience.
+        generator: of all that ``step`` and ``batches`` draw.
         validate: measures after each epoch; must contain ``SCORE``. Without it, or with ``epochs``, the last epoch is kept.
         epochs: exactly this many, with no validation.
         progress: called with each epoch's record.
         quick: parameters that are weights of their own rather than parts of products.
         quick_rate: their learning rate, in those of the others; they do not decay.
+        checkpoint: where to go on from, and to keep what is needed to.
 
     Raises:
         ReelflowError: the loss became infinite or undefined.
     """
-    drawn = batches()
-    optimizers = _optimizers(module, config, steps=len(drawn), quick=quick, quick_rate=quick_rate)
+    first = batches()
+    optimizers = _optimizers(module, config, steps=len(first), quick=quick, quick_rate=quick_rate)
     average = _Average(module, config.average)
-    history: list[Record] = []
-    best_epoch, best_score, best = 0, -math.inf, None
     measure = validate if epochs is None else None
-    for epoch in range(1, (epochs or config.max_epochs) + 1):
+    last = epochs or config.max_epochs
+    so_far = _SoFar([], 0, -math.inf, None)
+    if checkpoint is not None and (found := checkpoint.load()) is not None:
+        so_far = _go_on(module, optimizers, average, generator, found)
+    for epoch in range(len(so_far.history) + 1, last + 1):
+        if so_far.is_over(config.patience):
+            break
         module.train()
         total, n = torch.zeros((), dtype=torch.float64), 0
-        for rows in drawn:
+        for rows in batches() if so_far.history else first:
             loss, count = step(rows)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
@@ -108,7 +122,6 @@ def run(
             average.update()
             total += loss.detach().double() * count
             n += count
-        drawn = batches()
         record: dict[str, float] = {"epoch": epoch, "train_loss": total.item() / max(n, 1)}
         if not math.isfinite(record["train_loss"]):
             raise ReelflowError(f"towers: the loss of epoch {epoch} is {record['train_loss']}; lower the learning_rate")
@@ -117,20 +130,64 @@ def run(
             if measure is not None:
                 with torch.inference_mode():
                     record |= measure()
-            history.append(record)
-            if progress is not None:
-                progress(record)
-            score = record.get(SCORE, float(epoch))
-            if score > best_score:
-                best_epoch, best_score = epoch, score
-                last = measure is None and epoch < (epochs or config.max_epochs)
-                best = None if last else copy.deepcopy(module.state_dict())
-            elif epoch - best_epoch >= config.patience:
-                break
-    if best is not None:
-        module.load_state_dict(best)
+            so_far.take(record, module if measure is not None or epoch == last else None)
+        if progress is not None:
+            progress(record)
+        if checkpoint is not None:
+            checkpoint.save(
+                whole(
+                    {
+                        "module": module.state_dict(),
+                        "best": so_far.best or {},
+                        "average": average.state(),
+                        "optimizers": of_optimizers(optimizers),
+                        "generators": of_generators(generator),
+                    }
+                ),
+                {"history": so_far.history, "best_epoch": so_far.best_epoch, "best_score": so_far.best_score},
+            )
+    if so_far.best is not None:
+        module.load_state_dict(so_far.best)
     module.eval().requires_grad_(False)
-    return Run(tuple(history), best_epoch)
+    return Run(tuple(so_far.history), so_far.best_epoch)
+
+
+@dataclass(slots=True)
+class _SoFar:
+    """What a training has found."""
+
+    history: list[Record]
+    best_epoch: int
+    best_score: float
+    best: dict[str, Tensor] | None
+
+    def take(self, record: Record, module: nn.Module | None) -> None:
+        """Take in an epoch; its weights, where a module is given, if they are the best."""
+        self.history.append(record)
+        score = record.get(SCORE, record["epoch"])
+        if score > self.best_score:
+            self.best_epoch, self.best_score = int(record["epoch"]), score
+            self.best = None if module is None else copy.deepcopy(module.state_dict())
+
+    def is_over(self, patience: int) -> bool:
+        """Whether as many epochs as patience allows have not been better."""
+        return len(self.history) - self.best_epoch >= patience and bool(self.history)
+
+
+def _go_on(
+    module: nn.Module,
+    optimizers: Sequence[torch.optim.Optimizer],
+    average: _Average,
+    generator: torch.Generator,
+    kept: tuple[Mapping[str, Tensor], Mapping[str, Any]],
+) -> _SoFar:
+    """Restore all that ``run`` keeps after an epoch."""
+    state, facts = kept
+    module.load_state_dict(part(state, "module"))
+    average.restore(part(state, "average"))
+    to_optimizers(optimizers, part(state, "optimizers"))
+    to_generators(generator, part(state, "generators"))
+    return _SoFar(list(facts["history"]), facts["best_epoch"], facts["best_score"], part(state, "best") or None)
 
 
 class _Average:
@@ -151,6 +208,16 @@ class _Average:
             self._steps += 1
             kept = min(self._share, (1 + self._steps) / (10 + self._steps))
             torch._foreach_lerp_(self._held, [p.detach() for p in self._weights], 1.0 - kept)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averages, and over how many steps they are."""
+        return {"steps": torch.tensor(self._steps), **{str(place): held for place, held in enumerate(self._held)}}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what ``state`` gave."""
+        self._steps = int(state["steps"])
+        for place, held in enumerate(self._held):
+            held.copy_(state[str(place)])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
