@@ -40,8 +40,8 @@ _PREDICTED = (
 _SLICE_HEADS = {"roc_auc": "ROC-AUC", "expected_calibration_error": "calibration error"}
 _BEYOND_FIGURES = ("diversity@10", "novelty@10", "coverage@10", "coverage@100")
 _BY_SLICE = (
-    "By the users of the impressions, and by their videos; by the same rules as the lists further down, which have other users. The "
-    "calibration error of a small slice is above 0 by chance alone: compare it with that of other predictors in the same slice."
+    "By the users of the impressions, and by their videos; by the same rules as the lists further down, which have other "
+    "users. The calibration error of a small slice is above 0 by chance alone: compare it with that of other predictors there."
 )
 _CUTS = {
     "users": "New and known users: whether anything of theirs was relevant before the test split",

@@ -107,15 +107,8 @@ def judge_predictions(
             rows += _figures(config, own, found[cut.rows], draws, of_name, score_groups=_SLICE_SCORE_GROUPS)
         if cut.whole_users:
             rows += sample.means(_against_first(losses), like, members)
-    notes = (
-        []
-        if both
-        else [f"No ROC-AUC, PR-AUC and ranking loss: every impression of the test split is {_WORDS[int(labels[0])]}."]
-    )
-    notes += [
-        f"No ROC-AUC, PR-AUC and ranking loss for {', '.join(names)}: every impression there is {_WORDS[label]}."
-        for label, names in sorted(one_label.items())
-    ]
+    notes = [_one_label("impression of the test split", int(labels[0]))] if not both else []
+    notes += [_one_label(f"impression of {', '.join(names)}", label) for label, names in sorted(one_label.items())]
     curves = {name: _curves(examples, found, both=both) for name, found in predictions.items()}
     return Judged(tuple(rows), tuple(notes)), curves
 
@@ -178,6 +171,10 @@ def _bins(sample: Sample, examples: Labelled, found: Floats, user: Ints, name: s
             replace(like, metric=BIN_WEIGHT, value=float(diagram.weight[place])),
         ]
     return rows
+
+
+def _one_label(which: str, label: int) -> str:
+    return f"No ROC-AUC, PR-AUC and ranking loss: every {which} is {_WORDS[label]}."
 
 
 def _against_first(losses: Mapping[str, Floats]) -> dict[tuple[str, str, str], Floats]:
