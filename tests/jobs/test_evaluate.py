@@ -200,7 +200,8 @@ class TestEdges:
         assert report.facts == {"users": 0.0}
         assert "Nobody to judge: no user acted on a new relevant video in the test split." in report.notes
         assert "No ROC-AUC, PR-AUC and ranking loss: every impression of the test split is irrelevant." in report.notes
-        assert {row["metric"] for row in rows(space)} == {"log_loss", "expected_calibration_error"}
+        bins = {"predicted_rate", "observed_rate", "bin_weight"}
+        assert {row["metric"] for row in rows(space)} == {"log_loss", "expected_calibration_error", *bins}
         check_page(page(space), pictures=3)  # calibration and two learning curves
 
     def test_no_impressions(self, trained, tmp_path):

@@ -129,7 +129,7 @@ class TestResampled:
         given, one = (labels, chance, np.ones(60_000)), np.ones((1, 50))
         for groups, close in ((1024, 1e-3), (256, 3e-3)):
             found = resampled(*given, np.arange(60_000) % 50, one, score_groups=groups)
-            assert found["roc_auc"][0] == pytest.approx(metrics.roc_auc(*given), abs=2e-5)
+            assert found["roc_auc"][0] == pytest.approx(metrics.roc_auc(*given), abs=1e-4)
             assert found["pr_auc"][0] == pytest.approx(metrics.pr_auc(*given), abs=close)
 
     def test_one_label_only_or_nothing_is_no_number(self):
