@@ -37,7 +37,7 @@ _DIFFERENCE_FIGURES = ("ndcg@10", "recall@10", "precision@10", "map@10", "recall
 _PREDICTED = (
     "roc_auc", "pr_auc", "log_loss", "ranking_loss", "expected_calibration_error", "calibration_ratio",
 )  # fmt: skip
-_SLICE_HEADS = {"roc_auc": "ROC-AUC", "expected_calibration_error": "calibration error"}
+_SLICE_HEADS = {"roc_auc": "ROC-AUC", "expected_calibration_error": "calibration"}
 _BEYOND_FIGURES = ("diversity@10", "novelty@10", "coverage@10", "coverage@100")
 _BY_SLICE = (
     "By the users of the impressions, and by their videos; by the same rules as the lists further down, which have other "
@@ -220,8 +220,13 @@ def _ranker(found: Findings, rows: Lookup) -> list[str]:
 
 
 def _predicted_slice(found: Findings, rows: Lookup, kind: str) -> str:
-    """One way of cutting: area and calibration of every predictor side by side, and all figures on a click."""
+    """One way of cutting: area and calibration error of the predictors side by side, and all figures on a click.
+
+    The area of a predictor that predicts one rate for all is 0.5 everywhere and left out.
+    """
     values, names = rows.slices(kind, "log_loss"), list(found.curves)
+    varied = [name for name, one in found.curves.items() if len(one.reliability.predicted) > 1]
+    columns = [(metric, name) for metric in _SLICE_HEADS for name in (varied if metric == "roc_auc" else names)]
 
     def row(model: str, metric: str, value: str) -> Row | None:
         return rows.get(model, metric, slice_kind=kind, slice_value=value)
@@ -230,9 +235,9 @@ def _predicted_slice(found: Findings, rows: Lookup, kind: str) -> str:
     for value in values:
         behind = row(names[0], "log_loss", value)
         counted = html.cell(f"{behind.examples:,}", f"{behind.users:,} users") if behind else html.cell("-")
-        short.append([value, counted, *(_cell(row(name, metric, value)) for metric in _SLICE_HEADS for name in names)])
+        short.append([value, counted, *(_cell(row(name, metric, value)) for metric, name in columns)])
         full += [[f"{value}: {name}", *(_cell(row(name, metric, value)) for metric in _PREDICTED)] for name in names]
-    head = ["slice", "examples", *(f"{said}: {name}" for said in _SLICE_HEADS.values() for name in names)]
+    head = ["slice", "examples", *(f"{_SLICE_HEADS[metric]}: {name}" for metric, name in columns)]
     folded = html.table(["slice", *(_said(name) for name in _PREDICTED)], full)
     return html.table(head, short) + html.folded("All figures", folded)
 
