@@ -9,6 +9,7 @@ from datetime import datetime
 from jobs import _report_html as html
 from jobs import _report_pictures as draw
 from models.evaluation import (
+    BY_SEGMENT,
     CHOSEN,
     DECILES,
     FINAL,
@@ -36,13 +37,18 @@ _DIFFERENCE_FIGURES = ("ndcg@10", "recall@10", "precision@10", "map@10", "recall
 _PREDICTED = (
     "roc_auc", "pr_auc", "log_loss", "ranking_loss", "expected_calibration_error", "calibration_ratio",
 )  # fmt: skip
+_SLICE_HEADS = {"roc_auc": "ROC-AUC", "expected_calibration_error": "calibration"}
 _BEYOND_FIGURES = ("diversity@10", "novelty@10", "coverage@10", "coverage@100")
+_BY_SLICE = (
+    "By the users of the impressions, and by their videos; by the same rules as the lists further down, which have other "
+    "users. The calibration error of a small slice is above 0 by chance alone: compare it with that of other predictors there."
+)
 _CUTS = {
     "users": "New and known users: whether anything of theirs was relevant before the test split",
     "activity": "Activity: videos that a user had acted on before the test split",
     "country": "Country",
     "language": "Language",
-    "videos": "New and older videos: only those count as relevant",
+    "videos": "New and older videos: of the lists, only those count as relevant",
 }
 _READING = (
     "Judged are models that have not seen the test split, the newest examples. The models that are served are trained again on "
@@ -56,6 +62,8 @@ _READING = (
     "ROC-AUC: chance that a relevant impression scores above another one. Ranking loss: share of a user's pairs of a relevant "
     "and an irrelevant impression in the wrong order. Log loss and calibration judge the probabilities themselves; "
     "base_rate predicts the same rate for all, and is what any model has to beat.",
+    "popularity is the same list for everybody; popularity_by_segment is the list of what is popular in a user's country and "
+    "with a user's language. It is a baseline only.",
     "Diversity: 1 - cosine of the videos within a list. Novelty: bits of surprise, -log2 of a video's share of all views. "
     "Coverage: share of the catalogue that stands in at least one list.",
     "The interval below a figure is a bootstrap over users; figures of few users have none. If the interval of a difference "
@@ -200,8 +208,42 @@ def _ranker(found: Findings, rows: Lookup) -> list[str]:
     first = next(iter(found.curves))
     behind = rows.get(first, "log_loss")
     said = f"{behind.examples:,} examples of {behind.users:,} users in the test split." if behind else ""
-    head = ["predictor", *(name.replace("_", " ").replace("expected ", "") for name in _PREDICTED)]
-    return [html.paragraph(said), html.pictures(drawn), html.table(head, lines, first)]
+    head = ["predictor", *(_said(name) for name in _PREDICTED)]
+    parts = [html.paragraph(said), html.pictures(drawn), html.table(head, lines, first)]
+    kinds = [(kind, title) for kind, title in _CUTS.items() if rows.slices(kind, "log_loss")]
+    if not kinds:
+        return parts
+    parts += ["<h3>By slice</h3>", html.paragraph(_BY_SLICE)]
+    for kind, title in kinds:
+        parts += [html.paragraph(title, "muted"), _predicted_slice(found, rows, kind)]
+    return parts
+
+
+def _predicted_slice(found: Findings, rows: Lookup, kind: str) -> str:
+    """One way of cutting: area and calibration error of the predictors side by side, and all figures on a click.
+
+    The area of a predictor that predicts one rate for all is 0.5 everywhere and left out.
+    """
+    values, names = rows.slices(kind, "log_loss"), list(found.curves)
+    varied = [name for name, one in found.curves.items() if len(one.reliability.predicted) > 1]
+    columns = [(metric, name) for metric in _SLICE_HEADS for name in (varied if metric == "roc_auc" else names)]
+
+    def row(model: str, metric: str, value: str) -> Row | None:
+        return rows.get(model, metric, slice_kind=kind, slice_value=value)
+
+    short, full = [], []
+    for value in values:
+        behind = row(names[0], "log_loss", value)
+        counted = html.cell(f"{behind.examples:,}", f"{behind.users:,} users") if behind else html.cell("-")
+        short.append([value, counted, *(_cell(row(name, metric, value)) for metric, name in columns)])
+        full += [[f"{value}: {name}", *(_cell(row(name, metric, value)) for metric in _PREDICTED)] for name in names]
+    head = ["slice", "examples", *(f"{_SLICE_HEADS[metric]}: {name}" for metric, name in columns)]
+    folded = html.table(["slice", *(_said(name) for name in _PREDICTED)], full)
+    return html.table(head, short) + html.folded("All figures", folded)
+
+
+def _said(metric: str) -> str:
+    return metric.replace("_", " ").replace("expected ", "")
 
 
 def _beyond(rows: Lookup) -> list[str]:
@@ -226,7 +268,7 @@ def _slices(found: Findings, rows: Lookup) -> list[str]:
     parts = [
         _slice(rows, kind, values, title + (days if kind == "videos" else ""))
         for kind, title in _CUTS.items()
-        if (values := rows.slices(kind))
+        if (values := rows.slices(kind, "ndcg@10"))
     ]
     return [html.pictures(parts)] if parts else []
 
@@ -239,7 +281,8 @@ def _slice(rows: Lookup, kind: str, values: Sequence[str], title: str) -> str:
 
     counted = ((value, row(FINAL, "ndcg@10", value)) for value in values)
     labels = [f"{value} ({one.users if one else 0:,})" for value, one in counted]
-    drawn = {model: [row(model, "ndcg@10", value) for value in values] for model in (POPULARITY, FINAL)}
+    compared = [model for model in (POPULARITY, BY_SEGMENT, FINAL) if model in rows.models("ndcg@10")]
+    drawn = {model: [row(model, "ndcg@10", value) for value in values] for model in compared}
     lines: list[list[str]] = []
     for value in values:
         lines += [

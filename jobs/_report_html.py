@@ -18,6 +18,7 @@ COLOURS = {
     "series-3": ("#0f8a6a", "#3cc79d"),
     "series-4": ("#c77700", "#f0a94a"),
     "series-5": ("#b3206f", "#f472b6"),
+    "series-6": ("#6b46c1", "#b79cf5"),
 }
 """Each colour in the light and in the dark page."""
 

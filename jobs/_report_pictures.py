@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 
 # matplotlib knows only colours: each of the page's has a stand-in, which the finished SVG gives back.
 _STAND_INS = {name: f"#0a0b{place:02x}" for place, name in enumerate(COLOURS)}
-_SERIES = ("popularity", "wals", "retrieval", "ranker", "final")
-_MARKERS = ("o", "s", "^", "D", "v")
+_SERIES = ("popularity", "wals", "retrieval", "ranker", "final", "popularity_by_segment")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
 _WIDTH = 4.4
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

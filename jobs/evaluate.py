@@ -27,13 +27,15 @@ from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from jobs.train_towers import LOGISTIC
+from jobs.train_wals import POPULARITY as SEGMENTS
 from models import evaluation
 from models.bundle import Bundle
 from models.ensemble import Ensemble
-from models.evaluation import Curves, EvaluationConfig, Holdout, Judged, Labelled
+from models.evaluation import Curves, EvaluationConfig, Holdout, Judged, Labelled, Shown
 from models.ids import IdMap
 from models.logistic import FittedLogistic
 from models.recommend import RecommendConfig
+from models.segments import FittedPopularity
 from models.towers import FittedRanker
 from schemas import EVALUATION, EXPOSURES
 from schemas import columns as col
@@ -69,10 +71,15 @@ def run(context: Context) -> Report:
     early = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.EARLY, towers=_bundles.EARLY))
     ranking = _choose_weights(context, config, ranking, early, data)
     models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
-    world = _world(context, config, data, data.examples, at=data.test_start)
-    judged = evaluation.judge_lists(config, ranking, models, world, evaluation.item_vectors(world, data.examples))
+    then = _training.world_at(context, data, data.test_start)
+    world = _holdout(config, data, then, data.examples, at=data.test_start)
+    segments = FittedPopularity.load(bundles[_bundles.WALS].path / _bundles.HOLDOUT / SEGMENTS)
+    judged = evaluation.judge_lists(
+        config, ranking, models, world, evaluation.item_vectors(world, data.examples), segments=segments
+    )
     logistic = FittedLogistic.load(bundles[_bundles.TOWERS].path / LOGISTIC)
-    predicted, curves = _judge_predictors(context, config, {"ranker": models.ranker, "logistic": logistic}, data)
+    predictors: dict[str, Predictor] = {"ranker": models.ranker, "logistic": logistic}
+    predicted, curves = _judge_predictors(context, config, predictors, data, then=then, models=models)
     rows = evaluation.table([*judged.rows, *predicted.rows], context.as_of)
     manifest = context.lake.write(EVALUATION, Partition(context.last_day), rows, made_by)
     figures = evaluation.figures(judged)
@@ -132,15 +139,16 @@ def _choose_weights(
 ) -> RecommendConfig:
     """Weigh the models by the validation split, with models that have not seen it."""
     known = data.examples.filter(pa.array(~data.test))
-    return evaluation.choose_weights(ranking, early, _world(context, config, data, known, at=data.validation_start))
+    then = _training.world_at(context, data, data.validation_start)
+    return evaluation.choose_weights(ranking, early, _holdout(config, data, then, known, at=data.validation_start))
 
 
-def _world(context: Context, config: EvaluationConfig, data: TrainingSet, examples: pa.Table, *, at: datetime) -> Holdout:
-    """What could be known at ``at``, and what the examples after it ask for."""
-    users, videos = _training.world_at(context, data, at)
+def _holdout(
+    config: EvaluationConfig, data: TrainingSet, then: tuple[pa.Table, pa.Table], examples: pa.Table, *, at: datetime
+) -> Holdout:
+    """What could be known at ``at``, of users and videos as they were ``then``, and what the examples after it ask for."""
     return evaluation.holdout(
-        users,
-        videos,
+        *then,
         data.queries,
         data.counts,
         examples,
@@ -151,16 +159,27 @@ def _world(context: Context, config: EvaluationConfig, data: TrainingSet, exampl
 
 
 def _judge_predictors(
-    context: Context, config: EvaluationConfig, predictors: Mapping[str, Predictor], data: TrainingSet
+    context: Context,
+    config: EvaluationConfig,
+    predictors: Mapping[str, Predictor],
+    data: TrainingSet,
+    *,
+    then: tuple[pa.Table, pa.Table],
+    models: Ensemble,
 ) -> tuple[Judged, dict[str, Curves]]:
-    """Predicted probabilities on the impressions of the test split, with random negatives where training saw such."""
+    """Predicted probabilities on the impressions of the test split, with random negatives where training saw such.
+
+    Slices are by users and videos as they were ``then``, at its start, and by what the ``models`` know.
+    """
     shown = pc.equal(data.examples[col.EXPOSURE], EXPOSURES[0]).to_numpy()
     test = _only(data, data.test & shown)
     judged = _with_random_negatives(context, data, test)
     added = judged.examples.num_rows - test.examples.num_rows
     examples = Labelled(*(judged.examples[name].to_numpy() for name in (col.LABEL, col.WEIGHT, col.USER_ID)))
     rate = _rate(data.examples.filter(pa.array(data.train & shown)), added / max(int(examples.labels.sum()), 1))
-    found, curves = evaluation.judge_predictions(config, examples, _predictions(predictors, judged, rate))
+    cuts, missing = _cuts(config, data, judged.examples, then, models)
+    found, curves = evaluation.judge_predictions(config, examples, _predictions(predictors, judged, rate), cuts)
+    found += Judged(notes=tuple(missing))
     if not added:
         return found, curves
     note = (
@@ -168,6 +187,21 @@ def _judge_predictors(
         "in training, so the probabilities are not rates of the platform."
     )
     return dataclasses.replace(found, notes=(*found.notes, note)), curves
+
+
+def _cuts(
+    config: EvaluationConfig, data: TrainingSet, examples: pa.Table, then: tuple[pa.Table, pa.Table], models: Ensemble
+) -> tuple[list[Shown], list[str]]:
+    """Slices of the predicted examples, none where there are none, and what they cannot be cut by."""
+    if not examples.num_rows:
+        return [], []
+    users, videos = then
+    shown = examples[col.USER_ID].to_numpy()
+    ids, video_ids = np.unique(shown), videos[col.VIDEO_ID].to_numpy()
+    known = np.asarray(models.wals.user_vectors(ids).any(axis=1))
+    people = evaluation.people_of(ids, users, data.examples, video_ids, known=known, at=data.test_start)
+    young = np.sort(video_ids[evaluation.young_videos(config, videos, data.test_start)])
+    return evaluation.slices_of_examples(config, people, shown, IdMap(young).lookup(examples[col.VIDEO_ID].to_numpy()) >= 0)
 
 
 def _only(data: TrainingSet, mask: Mask) -> TrainingSet:

@@ -27,6 +27,7 @@ STAGES = (
 _FIGURES = ("ndcg@10", "recall@10", "precision@10", "recall@100", "coverage@100")
 _LISTS = (
     ("popularity", "popularity_"),
+    ("by segment", "popularity_by_segment_"),
     ("WALS", "wals_"),
     ("retrieval", "retrieval_"),
     ("ranker", "ranker_"),

@@ -7,22 +7,28 @@ what predicted probabilities are judged by.
 
 from models.evaluation._config import EvaluationConfig
 from models.evaluation._items import ItemVectors, item_vectors
-from models.evaluation._lists import FINAL, POPULARITY, variants
-from models.evaluation._predictions import Curves, Labelled, judge_predictions
+from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, variants
+from models.evaluation._predictions import BIN_WEIGHT, BINS, OBSERVED, PREDICTED, Curves, Labelled, judge_predictions
 from models.evaluation._ranking import CHOSEN, DECILES, FIGURES, SLICED, figures, judge_lists
 from models.evaluation._rows import ALL, NOTHING, Judged, Lookup, Row, table
+from models.evaluation._slices import People, Shown, people_of, slices_of_examples, young_videos
 from models.evaluation._sources import UNION, depths, limits, source_names
 from models.evaluation._weights import choose_weights
 from models.evaluation._world import Holdout, holdout, pairs
 
 __all__ = [
     "ALL",
+    "BINS",
+    "BIN_WEIGHT",
+    "BY_SEGMENT",
     "CHOSEN",
     "DECILES",
     "FIGURES",
     "FINAL",
     "NOTHING",
+    "OBSERVED",
     "POPULARITY",
+    "PREDICTED",
     "SLICED",
     "UNION",
     "Curves",
@@ -32,7 +38,9 @@ __all__ = [
     "Judged",
     "Labelled",
     "Lookup",
+    "People",
     "Row",
+    "Shown",
     "choose_weights",
     "depths",
     "figures",
@@ -42,7 +50,10 @@ __all__ = [
     "judge_predictions",
     "limits",
     "pairs",
+    "people_of",
+    "slices_of_examples",
     "source_names",
     "table",
     "variants",
+    "young_videos",
 ]

@@ -11,12 +11,13 @@ from models import metrics
 from models.ensemble import Ensemble
 from models.evaluation._config import EvaluationConfig
 from models.evaluation._items import ItemVectors
-from models.evaluation._lists import FINAL, POPULARITY, exact_index, variants
+from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, exact_index, segment_lists, variants
 from models.evaluation._rows import NOTHING, Judged, Lookup, Row, Sample
 from models.evaluation._slices import Slice, slices
 from models.evaluation._sources import judge_sources
 from models.evaluation._world import Holdout
 from models.recommend import Catalogue, RecommendConfig, recommend_batch
+from models.segments import FittedPopularity
 from schemas import columns as col
 
 Floats = NDArray[np.float64]
@@ -39,7 +40,13 @@ _TOP = 10
 
 
 def judge_lists(
-    config: EvaluationConfig, ranking: RecommendConfig, ensemble: Ensemble, world: Holdout, items: ItemVectors | None
+    config: EvaluationConfig,
+    ranking: RecommendConfig,
+    ensemble: Ensemble,
+    world: Holdout,
+    items: ItemVectors | None,
+    *,
+    segments: FittedPopularity | None = None,
 ) -> Judged:
     """Judge popularity, each model alone and the final list on the same users, over the full catalogue.
 
@@ -49,6 +56,7 @@ def judge_lists(
         ensemble: models that have not seen what ``world`` asks for.
         world: whom to judge, and by what.
         items: what diversity is measured by.
+        segments: popularity by country and language as of the same moment, which is a baseline too.
     """
     if not world.users.num_rows:
         return Judged(notes=("Nobody to judge: no user acted on a new relevant video in the test split.",))
@@ -60,6 +68,9 @@ def judge_lists(
         name: recommend_batch(variant, catalogue, users, index).positions.astype(np.int64)
         for name, variant in variants(ranking).items()
     }
+    local = segment_lists(segments, catalogue, users, world.users, ranking.k) if segments is not None else None
+    if local is not None:
+        shown = {POPULARITY: shown[POPULARITY], BY_SEGMENT: local, **shown}
     good = {name: metrics.ranking_metrics(found, world.relevant, _KS) for name, found in shown.items()}
     rows = sample.means(_quality(good, _PER_USER, _DIFFERENCES), Row(model=FINAL, metric="", value=0.0))
     beyond, notes = _beyond(shown, catalogue, world, items, sample)
@@ -68,6 +79,8 @@ def judge_lists(
     cuts, missing = slices(config, world, np.asarray(users.wals.any(axis=1)))
     for cut in cuts:
         rows += _slice(cut, shown, good, sample)
+    if segments is not None and local is None:
+        notes.append("No popularity by country and language: of no judged user either is known.")
     return Judged(tuple(rows), (*notes, *missing))
 
 
@@ -88,11 +101,13 @@ def figures(judged: Judged) -> dict[str, float]:
 def _quality(
     good: Mapping[str, Mapping[str, Floats]], names: tuple[str, ...], differences: tuple[str, ...], against: str | None = None
 ) -> dict[tuple[str, str, str], Floats]:
-    """Figures of each user by model, and what the final list has more than each model, or than one."""
+    """Figures of each user by model, what the final list has more than each model, or than one, and segments more than all."""
     values = {(model, NOTHING, name): found[name] for model, found in good.items() for name in names}
     for model in good:
         if model != FINAL and against in (None, model):
             values |= {(FINAL, model, name): good[FINAL][name] - good[model][name] for name in differences}
+    if BY_SEGMENT in good:
+        values |= {(BY_SEGMENT, POPULARITY, name): good[BY_SEGMENT][name] - good[POPULARITY][name] for name in differences}
     return values
 
 

@@ -91,13 +91,14 @@ class Sample:
                 continue
             found = replace(like, model=model, baseline=baseline, metric=metric, value=float(own[known, place].mean()))
             found = replace(found, users=users, examples=int(examples[known].sum()))
-            rows.append(self.with_interval(found, low[place], high[place]))
+            rows.append(with_interval(self.config, found, low[place], high[place]))
         return rows
 
-    def with_interval(self, row: Row, low: float, high: float) -> Row:
-        """The row with its interval, if enough users are behind it."""
-        sure = row.users >= self.config.min_slice_users and math.isfinite(low) and math.isfinite(high)
-        return replace(row, low=float(low), high=float(high)) if sure else row
+
+def with_interval(config: EvaluationConfig, row: Row, low: float, high: float) -> Row:
+    """The row with its interval, if enough users are behind it."""
+    sure = row.users >= config.min_slice_users and math.isfinite(low) and math.isfinite(high)
+    return replace(row, low=float(low), high=float(high)) if sure else row
 
 
 def table(rows: Iterable[Row], as_of: datetime) -> pa.Table:
@@ -124,9 +125,10 @@ class Lookup:
         """The row of a figure, or None."""
         return self.rows.get((model, metric, baseline, slice_kind, slice_value))
 
-    def slices(self, kind: str) -> list[str]:
-        """The values of a kind of slice, in the order of the rows."""
-        return list(dict.fromkeys(row.slice_value for row in self.rows.values() if row.slice_kind == kind))
+    def slices(self, kind: str, metric: str) -> list[str]:
+        """The values of a kind of slice that have a figure, in the order of the rows."""
+        found = (row.slice_value for row in self.rows.values() if row.slice_kind == kind and row.metric == metric)
+        return list(dict.fromkeys(found))
 
     def models(self, metric: str) -> list[str]:
         """Which models have a figure over all, in the order of the rows."""

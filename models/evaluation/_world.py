@@ -64,8 +64,7 @@ def holdout(
     for field in VIDEO_COUNTERS:
         videos = videos.set_column(videos.schema.get_field_index(field.name), field.name, pa.array(then[field.name]))
     later = pc.greater(examples[col.OCCURRED_AT], pa.scalar(at, pa.timestamp("us", tz="UTC")))
-    acted = pc.or_(pc.or_(examples[col.CLICKED], examples[col.LIKED]), examples[col.DISLIKED])
-    before = examples.filter(pc.and_(pc.invert(later), acted))
+    before = acted_on(examples, at)
     after = examples.filter(pc.and_(later, pc.equal(examples[col.LABEL], 1)))
     judged = np.unique(after[col.USER_ID].to_numpy())
     if len(judged) > max_users:
@@ -80,6 +79,13 @@ def holdout(
     watched = pa.LargeListArray.from_arrays(seen.indptr.astype(np.int64), ids[seen.indices]).cast(pa.list_(pa.int64()))
     users = users.set_column(users.schema.get_field_index(col.WATCHED), col.WATCHED, watched)
     return Holdout(users.filter(pa.array(keep)), videos, queries, relevant[keep], at)
+
+
+def acted_on(examples: pa.Table, at: datetime) -> pa.Table:
+    """The examples up to a moment whose user clicked, liked or disliked the video."""
+    later = pc.greater(examples[col.OCCURRED_AT], pa.scalar(at, pa.timestamp("us", tz="UTC")))
+    acted = pc.or_(pc.or_(examples[col.CLICKED], examples[col.LIKED]), examples[col.DISLIKED])
+    return examples.filter(pc.and_(pc.invert(later), acted))
 
 
 def pairs(examples: pa.Table, users: IdMap, videos: IdMap) -> sp.csr_matrix:

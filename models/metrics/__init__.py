@@ -19,7 +19,7 @@ from models.metrics._beyond import (
     self_information,
     unit_rows,
 )
-from models.metrics._bootstrap import bootstrap_draws, bootstrap_means, percentile_interval
+from models.metrics._bootstrap import bootstrap_draws, bootstrap_means, bootstrap_ratios, percentile_interval
 from models.metrics._classification import (
     Reliability,
     calibration_ratio,
@@ -29,6 +29,7 @@ from models.metrics._classification import (
     precision_recall_curve,
     ranking_loss,
     reliability,
+    reliability_bins,
     resampled,
     roc_auc,
     roc_curve,
@@ -40,6 +41,7 @@ __all__ = [
     "Reliability",
     "bootstrap_draws",
     "bootstrap_means",
+    "bootstrap_ratios",
     "calibration_ratio",
     "coverage",
     "diversity",
@@ -57,6 +59,7 @@ __all__ = [
     "ranking_loss",
     "ranking_metrics",
     "reliability",
+    "reliability_bins",
     "resampled",
     "roc_auc",
     "roc_curve",

@@ -38,10 +38,23 @@ def bootstrap_means(values: Floats, draws: Floats) -> Floats:
         float64 ``(replicates, m)``; NaN where nobody with a figure was drawn.
     """
     known = ~np.isnan(values)
-    total = product(draws, np.where(known, values, 0.0))
-    count = product(draws, known.astype(np.float64))
-    means: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return means
+    return bootstrap_ratios(np.where(known, values, 0.0), known.astype(np.float64), draws)
+
+
+def bootstrap_ratios(above: Floats, below: Floats, draws: Floats) -> Floats:
+    """Quotients of the sums over the users drawn in each replicate, such as positives over examples.
+
+    Args:
+        above: float64 ``(n_users, m)``, what each user adds to the dividends.
+        below: float64 ``(n_users, m)``, and to the divisors, at least 0.
+        draws: float64 ``(replicates, n_users)``.
+
+    Returns:
+        float64 ``(replicates, m)``; NaN where the divisor is 0.
+    """
+    total, count = product(draws, above), product(draws, below)
+    ratios: Floats = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return ratios
 
 
 def product(draws: Floats, values: Floats) -> Floats:

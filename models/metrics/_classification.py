@@ -111,8 +111,7 @@ def reliability(
         n_bins: number of bins, at most.
     """
     truth, chance, mass = _columns(labels, probabilities, weights)
-    positive, negative, distinct = _by_score(labels, probabilities, weights)
-    bins = _equal_bins(positive + negative, n_bins)[np.searchsorted(distinct, chance)]
+    bins = reliability_bins(probabilities, weights, n_bins)
     weight, examples = _sums(bins, mass, n_bins), np.bincount(bins, minlength=n_bins)
     kept = weight > 0
     divisor = weight[kept]
@@ -122,6 +121,26 @@ def reliability(
         divisor,
         examples[kept],
     )
+
+
+def reliability_bins(probabilities: NDArray[Any], weights: Floats | None = None, n_bins: int = 15) -> Ints:
+    """The bin of :func:`reliability` that each example lies in, ascending by probability and without gaps.
+
+    Args:
+        probabilities: ``(n,)``.
+        weights: float64 ``(n,)``; ``None`` for one each.
+        n_bins: number of bins, at most.
+
+    Returns:
+        int64 ``(n,)`` from 0. An example without weight between two bins has that of its neighbours below.
+    """
+    _, chance, mass = _columns(np.zeros(len(probabilities)), probabilities, weights)
+    distinct, place = np.unique(chance, return_inverse=True)
+    of_distinct = _sums(place, mass, len(distinct))
+    bins = _equal_bins(of_distinct, n_bins)
+    filled = np.bincount(bins, of_distinct, n_bins) > 0
+    numbers: Ints = np.maximum(np.cumsum(filled) - 1, 0)
+    return numbers[bins][place]
 
 
 def calibration_ratio(labels: NDArray[Any], probabilities: NDArray[Any], weights: Floats | None = None) -> float:
@@ -203,12 +222,20 @@ def precision_recall_curve(labels: NDArray[Any], scores: NDArray[Any], weights: 
 
 
 def resampled(
-    labels: NDArray[Any], probabilities: NDArray[Any], weights: Floats, users: Ints, draws: Floats
+    labels: NDArray[Any],
+    probabilities: NDArray[Any],
+    weights: Floats,
+    users: Ints,
+    draws: Floats,
+    *,
+    score_groups: int = _SCORE_GROUPS,
 ) -> dict[str, Floats]:
     """Classification metrics of bootstrap replicates, in which every user's examples count as often as the user was drawn.
 
-    The bins of the calibration error are those of the whole sample. Beyond 1,024 distinct probabilities, neighbours count as
-    equal for the two areas, which moves them by about 1e-4: far less than what the replicates are drawn to show.
+    The bins of the calibration error are those of the whole sample. Beyond ``score_groups`` distinct probabilities, neighbours
+    count as equal for the two areas. Each group holds as large a share of the positives and of the negatives together as any
+    other, so that rare positives do not share the last few groups: with 300,000 examples, 2 % of them positive, and a PR-AUC of
+    0.054 that is moved by 1e-4 by 1,024 groups and by 8e-4 by 256, where groups of equal weight move it by 3e-3 and 6e-3.
 
     Args:
         labels: 0 or 1, ``(n,)``.
@@ -216,6 +243,7 @@ def resampled(
         weights: float64 ``(n,)``.
         users: int64 ``(n,)`` row of each example's user in ``draws``.
         draws: float64 ``(n_replicates, n_users)``.
+        score_groups: how many probabilities the two areas tell apart, at most.
 
     Returns:
         float64 ``(n_replicates,)`` under the names of the metrics' functions: roc_auc, pr_auc, log_loss,
@@ -225,8 +253,8 @@ def resampled(
     n_users, n_bins = draws.shape[1], 15
     distinct, place = np.unique(chance, return_inverse=True)
     of_distinct = _sums(place, mass, len(distinct))
-    group = place if len(distinct) <= _SCORE_GROUPS else _equal_bins(of_distinct, _SCORE_GROUPS)[place]
-    shape = (n_users, min(len(distinct), _SCORE_GROUPS))
+    group = place if len(distinct) <= score_groups else _score_groups(place, mass, truth, score_groups)[place]
+    shape = (n_users, min(len(distinct), score_groups))
     sides = [draws @ sp.csr_matrix((mass * side, (users, group)), shape=shape) for side in (truth, ~truth)]
     bins = _equal_bins(of_distinct, n_bins)[place]
     cell = users * n_bins + bins
@@ -279,6 +307,12 @@ def _equal_bins(mass: Floats, n_bins: int) -> Ints:
     middle = np.cumsum(mass) - mass / 2
     bins: Ints = np.minimum((middle / max(mass.sum(), 1e-300) * n_bins).astype(np.int64), n_bins - 1)
     return bins
+
+
+def _score_groups(place: NDArray[np.intp], mass: Floats, truth: NDArray[np.bool_], n_groups: int) -> Ints:
+    """A group for each distinct score, each with as large a share of both labels together."""
+    sides = [_sums(place, mass * side, int(place.max()) + 1) for side in (truth, ~truth)]
+    return _equal_bins(np.sum([side / max(side.sum(), 1e-300) for side in sides], axis=0), n_groups)
 
 
 def _columns(labels: NDArray[Any], scores: NDArray[Any], weights: Floats | None) -> tuple[NDArray[np.bool_], Floats, Floats]:

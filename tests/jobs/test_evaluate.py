@@ -101,8 +101,29 @@ class TestFigures:
         constant = np.full(int(mask.sum()), rate)
         assert value(judged, "base_rate", "log_loss")["value"] == pytest.approx(metrics.log_loss(labels, constant, weights))
 
+    def test_predictors_have_slices_and_bins(self, judged):
+        by_country = [value(judged, "ranker", "log_loss", slice_kind="country", slice_value=name) for name in ("DE", "FR")]
+        whole = value(judged, "ranker", "log_loss")
+        assert sum(row["examples"] for row in by_country) == whole["examples"]
+        assert sum(row["users"] for row in by_country) == whole["users"]
+        assert min(row["value"] for row in by_country) <= whole["value"] <= max(row["value"] for row in by_country)
+        bins = [row for row in rows(judged) if row["slice_kind"] == "probability_bin" and row["model"] == "ranker"]
+        assert {row["metric"] for row in bins} == {"predicted_rate", "observed_rate", "bin_weight"}
+        assert sum(row["examples"] for row in bins if row["metric"] == "observed_rate") == whole["examples"]
+
+    def test_popularity_by_country_is_judged_beside_popularity(self, judged):
+        figures = judged.report.facts
+        local = value(judged, "popularity_by_segment", "ndcg@10")
+        assert local["value"] == figures["popularity_by_segment_ndcg@10"]
+        assert local["users"] == value(judged, "popularity", "ndcg@10")["users"]
+        assert value(judged, "popularity_by_segment", "ndcg@10", slice_kind="country", slice_value="DE")
+
     def test_slices_and_what_cannot_be_cut(self, judged):
-        countries = {row["slice_value"]: row["users"] for row in rows(judged) if row["slice_kind"] == "country"}
+        countries = {
+            row["slice_value"]: row["users"]
+            for row in rows(judged)
+            if (row["slice_kind"], row["model"], row["metric"], row["baseline"]) == ("country", "final", "ndcg@10", "none")
+        }
         assert set(countries) == {"DE", "FR"}
         assert sum(countries.values()) == value(judged, "final", "ndcg@10")["users"]
         assert "No slices by language: all judged users are 'en'." in judged.report.notes
@@ -179,7 +200,8 @@ class TestEdges:
         assert report.facts == {"users": 0.0}
         assert "Nobody to judge: no user acted on a new relevant video in the test split." in report.notes
         assert "No ROC-AUC, PR-AUC and ranking loss: every impression of the test split is irrelevant." in report.notes
-        assert {row["metric"] for row in rows(space)} == {"log_loss", "expected_calibration_error"}
+        bins = {"predicted_rate", "observed_rate", "bin_weight"}
+        assert {row["metric"] for row in rows(space)} == {"log_loss", "expected_calibration_error", *bins}
         check_page(page(space), pictures=3)  # calibration and two learning curves
 
     def test_no_impressions(self, trained, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jobs import _report, _report_html, _report_pictures
-from models.evaluation import Judged, Labelled, Row, judge_predictions
+from models.evaluation import Judged, Labelled, Row, Shown, judge_predictions
 from models.metrics import reliability
 from tests.builders import moment
 from tests.models.evaluation.planted import CONFIG
@@ -159,3 +159,21 @@ def test_every_colour_has_a_light_and_a_dark_side(name):
     assert re.fullmatch(r"#[0-9a-f]{6}", light)
     assert re.fullmatch(r"#[0-9a-f]{6}", dark)
     assert light != dark
+
+
+def test_predictors_by_slice_with_intervals():
+    examples = Labelled(LABELS, np.ones(200), np.arange(200) // 10)
+    cuts = [Shown("country", "DE", np.arange(80), True), Shown("country", "FR", np.arange(80, 200), True)]
+    judged, curves = judge_predictions(CONFIG, examples, {"ranker": CHANCE, "base_rate": np.full(200, 0.5)}, cuts)
+    text = _report.page(dataclasses.replace(NOTHING, judged=judged, curves=curves))
+    check_page(text, pictures=3)
+    (table,) = re.findall(r"<table>\s*<thead><tr><th>slice</th><th>examples</th>.*?</table>", text, flags=re.DOTALL)
+    heads = re.findall(r"<th>(.*?)</th>", table)
+    assert heads == ["slice", "examples", "ROC-AUC: ranker", "calibration: ranker", "calibration: base_rate"]
+    (found,) = [row for row in judged.rows if (row.model, row.metric, row.slice_value) == ("ranker", "roc_auc", "FR")]
+    assert (
+        f"<td>FR</td><td>120<small>12 users</small></td><td>{found.value:.4f}<small>{found.low:.4f} to {found.high:.4f}"
+        in table
+    )
+    assert "FR: base_rate" in text
+    assert "By slice" not in _report.page(NOTHING)

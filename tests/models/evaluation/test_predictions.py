@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models import metrics
-from models.evaluation import Labelled, Lookup, judge_predictions
+from models.evaluation import BINS, Labelled, Lookup, Shown, judge_predictions
 from tests.models.evaluation.planted import CONFIG
 
 RNG = np.random.default_rng(11)
@@ -73,3 +73,89 @@ def test_no_impressions_at_all():
     judged, curves = judge_predictions(CONFIG, empty, {})
     assert (judged.rows, curves) == ((), {})
     assert judged.notes == ("No ranker figures: the test split has no impressions, so nothing was shown and refused.",)
+
+
+class TestSlices:
+    """Users 0 to 9 live in DE, the others in FR; whatever the user, every second example is of a new video."""
+
+    cuts = (
+        Shown("country", "DE", np.arange(100), whole_users=True),
+        Shown("country", "FR", np.arange(100, 300), whole_users=True),
+        Shown("videos", "new", np.arange(0, 300, 2), whole_users=False),
+    )
+
+    @pytest.fixture(scope="class")
+    def rows(self):
+        return Lookup.of(judge_predictions(CONFIG, EXAMPLES, ONE, self.cuts)[0].rows)
+
+    def test_figures_are_those_of_the_examples_of_the_slice_alone(self, rows):
+        for cut, users in zip(self.cuts, (10, 20, 30), strict=True):
+            for name, found in ONE.items():
+                for metric in ("roc_auc", "pr_auc", "log_loss", "expected_calibration_error", "calibration_ratio"):
+                    row = rows.get(name, metric, slice_kind=cut.kind, slice_value=cut.value)
+                    given = (LABELS[cut.rows], found[cut.rows], WEIGHTS[cut.rows])
+                    assert row.value == getattr(metrics, metric)(*given)
+                    assert (row.users, row.examples) == (users, len(cut.rows))
+
+    def test_intervals_draw_the_users_of_the_slice(self, rows):
+        draws = metrics.bootstrap_draws(30, CONFIG.bootstrap_samples, CONFIG.seed)[:, 10:]
+        own = [
+            metrics.roc_auc(LABELS[100:], CHANCE[100:], WEIGHTS[100:] * drawn[np.repeat(np.arange(20), 10)]) for drawn in draws
+        ]
+        row = rows.get("ranker", "roc_auc", slice_kind="country", slice_value="FR")
+        assert (row.low, row.high) == pytest.approx(tuple(np.quantile(own, [0.05, 0.95])))
+
+    def test_ranking_loss_is_a_mean_over_the_users_of_the_slice(self, rows):
+        own = metrics.ranking_loss(LABELS[:100], CHANCE[:100], np.repeat(np.arange(10), 10), 10)
+        row = rows.get("ranker", "ranking_loss", slice_kind="country", slice_value="DE")
+        assert row.value == pytest.approx(np.nanmean(own))
+        less = rows.get("ranker", "ranking_loss", baseline="base_rate", slice_kind="country", slice_value="DE")
+        assert less.value == pytest.approx(np.nanmean(own) - 1.0)
+        assert rows.get("ranker", "ranking_loss", slice_kind="videos", slice_value="new") is None  # not all of any user's
+
+    def test_a_slice_of_one_label_is_named(self):
+        cuts = (Shown("activity", "0", np.flatnonzero(LABELS == 0), True), Shown("country", "DE", np.flatnonzero(LABELS), True))
+        judged, _ = judge_predictions(CONFIG, EXAMPLES, ONE, (*cuts, *self.cuts))
+        rows = Lookup.of(judged.rows)
+        for kind, value in (("activity", "0"), ("country", "DE")):
+            assert rows.get("ranker", "log_loss", slice_kind=kind, slice_value=value)
+        assert rows.get("ranker", "roc_auc", slice_kind="activity", slice_value="0") is None
+        assert judged.notes == (
+            "No ROC-AUC, PR-AUC and ranking loss: every impression of activity=0 is irrelevant.",
+            "No ROC-AUC, PR-AUC and ranking loss: every impression of country=DE is relevant.",
+        )
+
+    def test_few_users_have_no_interval(self):
+        cuts = (Shown("country", "DE", np.arange(10), True),)
+        row = Lookup.of(judge_predictions(CONFIG, EXAMPLES, ONE, cuts)[0].rows).get(
+            "ranker", "log_loss", slice_kind="country", slice_value="DE"
+        )
+        assert (row.users, row.low, row.high) == (1, None, None)
+
+
+class TestBins:
+    def test_they_are_those_of_the_diagram(self, judged):
+        rows, diagram = Lookup.of(judged[0].rows), judged[1]["ranker"].reliability
+        assert rows.slices(BINS, "observed_rate") == [f"{place:02d}" for place in range(1, 16)]
+        for metric, of in (("predicted_rate", "predicted"), ("observed_rate", "observed"), ("bin_weight", "weight")):
+            found = [rows.get("ranker", metric, slice_kind=BINS, slice_value=f"{place:02d}") for place in range(1, 16)]
+            assert [row.value for row in found] == getattr(diagram, of).tolist()
+            assert [row.examples for row in found] == diagram.examples.tolist()
+            assert all(row.low <= row.value <= row.high for row in found if row.low is not None)
+            assert all((row.low is None) == (metric != "observed_rate") for row in found)
+
+    def test_by_hand(self):
+        examples = Labelled(np.array([0, 1, 1, 1]), np.array([3.0, 1.0, 1.0, 1.0]), np.array([5, 5, 5, 9]))
+        judged, _ = judge_predictions(CONFIG, examples, {"ranker": np.array([0.1, 0.1, 0.8, 0.8])})
+        rows = Lookup.of(judged.rows)
+        low, high = ({"slice_kind": BINS, "slice_value": value} for value in ("01", "02"))
+        assert [rows.get("ranker", name, **low).value for name in ("observed_rate", "bin_weight")] == [0.25, 4.0]
+        assert rows.get("ranker", "predicted_rate", **low).value == pytest.approx(0.1)
+        assert [rows.get("ranker", "observed_rate", **one).users for one in (low, high)] == [1, 2]
+        assert rows.get("ranker", "bin_weight", **high).value == 2.0
+
+    def test_a_constant_has_one(self, judged):
+        rows = Lookup.of(judged[0].rows)
+        row = rows.get("base_rate", "observed_rate", slice_kind=BINS, slice_value="01")
+        assert row.value == pytest.approx(np.average(LABELS, weights=WEIGHTS))
+        assert rows.get("base_rate", "observed_rate", slice_kind=BINS, slice_value="02") is None

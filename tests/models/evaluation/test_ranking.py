@@ -3,13 +3,16 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.sparse as sp
 
 import conf
 from models import evaluation
 from models.ensemble import Ensemble
-from models.evaluation import FINAL, POPULARITY, ItemVectors, Lookup
+from models.evaluation import BY_SEGMENT, FINAL, POPULARITY, ItemVectors, Lookup
+from models.ids import IdMap
 from models.recommend import RecommendConfig
-from tests.models.evaluation.planted import AT, CONFIG, VIDEOS, Planted, world_of
+from models.segments import FittedPopularity, PopularityConfig
+from tests.models.evaluation.planted import AT, CONFIG, USERS, VIDEOS, Planted, world_of
 
 RANKING = conf.load("recommend", RecommendConfig)
 MODELS = Ensemble(Planted(), Planted(), Planted())
@@ -119,3 +122,35 @@ def test_a_source_alone_is_missed_when_it_is_taken_away():
     assert rows.get("retrieval", "marginal_recall").value == pytest.approx(1.0)
     assert rows.get("wals", "marginal_recall").value == 0.0
     assert rows.get("wals", "candidate_recall@10").value == pytest.approx(1.0)  # alone, whatever its limit
+
+
+class TestPopularityBySegment:
+    """Users 1 and 2 live in DE, where everybody watches 12, which is relevant to neither, and then 10."""
+
+    users = USERS.set_column(USERS.schema.get_field_index("country"), "country", pa.array(["DE"] * 4))
+    segments = FittedPopularity(
+        config=conf.load("popularity", PopularityConfig),
+        half_life_days=1.0,
+        videos=IdMap(np.array([10, 11, 12])),
+        segments=("country=DE",),
+        everybody=np.array([500.0, 400.0, 300.0]),
+        counts=sp.csr_matrix([[200.0, 0.0, 400.0]]),
+    )
+
+    def test_it_is_a_baseline_beside_popularity(self):
+        world = world_of(users=self.users)
+        rows = Lookup.of(evaluation.judge_lists(CONFIG, RANKING, MODELS, world, ITEMS, segments=self.segments).rows)
+        assert rows.models("ndcg@10") == ["popularity", "popularity_by_segment", "wals", "retrieval", "ranker", "final"]
+        # User 1 has watched 10 and is shown 12 and 11, user 2 12, 10 and 11: what is relevant stands second for both.
+        assert rows.get(BY_SEGMENT, "mrr").value == pytest.approx(0.5)
+        assert rows.get(BY_SEGMENT, "ndcg@10").value == pytest.approx(1 / np.log2(3))
+        less = rows.get(BY_SEGMENT, "ndcg@10", baseline=POPULARITY)
+        assert (less.value, less.low) == pytest.approx((1 / np.log2(3) - 1, 1 / np.log2(3) - 1))
+        assert rows.get(FINAL, "ndcg@10", baseline=BY_SEGMENT).value == pytest.approx(1 - 1 / np.log2(3))
+        assert rows.get(BY_SEGMENT, "coverage@100").value == pytest.approx(1.0)
+        assert rows.get(POPULARITY, "mrr").value == pytest.approx(1.0)
+
+    def test_without_countries_it_is_left_out_and_named(self):
+        found = evaluation.judge_lists(CONFIG, RANKING, MODELS, world_of(), ITEMS, segments=self.segments)
+        assert BY_SEGMENT not in Lookup.of(found.rows).models("ndcg@10")
+        assert "No popularity by country and language: of no judged user either is known." in found.notes

@@ -50,4 +50,4 @@ def test_rows_are_found_by_what_they_say():
     assert found.get("a", "m").value == 1.0
     assert found.get("a", "m", slice_kind="k", slice_value="v").value == 2.0
     assert found.get("b", "m") is None
-    assert (found.slices("k"), found.models("m")) == (["v"], ["a"])
+    assert (found.slices("k", "m"), found.slices("k", "n"), found.models("m")) == (["v"], [], ["a"])

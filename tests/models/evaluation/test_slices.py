@@ -1,10 +1,12 @@
 import numpy as np
 import pyarrow as pa
 
+from models import evaluation
+from models.evaluation import People
 from models.evaluation._slices import slices
 from schemas import USER_FEATURES
 from tests.builders import NO_HISTORY, arrow
-from tests.models.evaluation.planted import CONFIG, world_of
+from tests.models.evaluation.planted import AT, CONFIG, EXAMPLES_TABLE, USERS, VIDEOS, world_of
 
 COUNTRIES = ["DE", "DE", "DE", "FR", "FR", "IT", None, None, "US", "US"]
 
@@ -69,3 +71,51 @@ def test_the_world_is_left_as_it_was():
     slices(CONFIG, world, np.ones(world.users.num_rows, dtype=bool))
     assert world.relevant.toarray().tolist() == before
     assert isinstance(world.users, pa.Table)
+
+
+class TestExamples:
+    people = People(
+        ids=np.array([3, 5, 8]),
+        known=np.array([True, False, True]),
+        acted=np.array([0, 4, 100]),
+        country=pa.array(["DE", "DE", None]),
+        language=pa.array(["en", "en", "en"]),
+    )
+    users = np.array([8, 3, 5, 5, 8])
+
+    def test_they_are_cut_by_their_users_and_by_their_videos(self):
+        young = np.array([True, False, False, True, False])
+        found, notes = evaluation.slices_of_examples(CONFIG, self.people, self.users, young)
+        assert {(one.kind, one.value): (one.rows.tolist(), one.whole_users) for one in found} == {
+            ("users", "known"): ([0, 1, 4], True),
+            ("users", "new"): ([2, 3], True),
+            ("activity", "0"): ([1], True),
+            ("activity", "1 to 4"): ([2, 3], True),
+            ("activity", "100 or more"): ([0, 4], True),
+            ("country", "DE"): ([1, 2, 3], True),
+            ("country", "other"): ([0, 4], True),  # one user without a country
+            ("videos", "new"): ([0, 3], False),
+            ("videos", "older"): ([1, 2, 4], False),
+        }
+        assert notes == ["No slices of the probabilities by language (all 'en')."]
+
+    def test_what_all_have_in_common_is_no_slice(self):
+        one = People(np.array([3]), np.array([True]), np.array([0]), pa.array([None], pa.string()), pa.array(["en"]))
+        found, notes = evaluation.slices_of_examples(CONFIG, one, np.array([3, 3]), np.array([True, True]))
+        assert found == []
+        assert notes == [
+            "No slices of the probabilities by users (all 'known'), activity (all '0'), country (all 'other'), "
+            "language (all 'other'), videos (all 'new')."
+        ]
+
+    def test_users_are_as_they_were_at_the_moment(self):
+        rows = USERS.set_column(USERS.schema.get_field_index("country"), "country", pa.array(["a", "b", "c", "d"]))  # of 4 to 1
+        ids, known = np.array([1, 2, 3, 99]), np.array([True, True, False, False])
+        found = evaluation.people_of(ids, rows, EXAMPLES_TABLE, np.array([12, 11, 10]), known=known, at=AT)
+        # 1 clicked on 10 and 3 disliked 12 before; what came later, or was only shown, does not count.
+        assert found.acted.tolist() == [1, 0, 1, 0]
+        assert found.country.to_pylist() == ["d", "c", "b", None]
+        assert found.known is known
+
+    def test_new_videos_were_uploaded_within_the_days_before(self):
+        assert evaluation.young_videos(CONFIG, VIDEOS, AT).tolist() == [True, True, True]

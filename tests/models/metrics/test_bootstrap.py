@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.metrics import bootstrap_draws, bootstrap_means, percentile_interval
+from models.metrics import bootstrap_draws, bootstrap_means, bootstrap_ratios, percentile_interval
 
 
 def test_draws_are_counts_with_mean_and_variance_one_and_the_same_for_a_seed():
@@ -55,3 +55,9 @@ def test_differences_are_paired():
     better = base + 0.01  # always by as much: the users' own spread does not count
     low, high = percentile_interval(bootstrap_means((better - base)[:, None], draws), 0.95)
     assert (low[0], high[0]) == pytest.approx((0.01, 0.01))
+
+
+def test_ratios_are_of_sums_and_not_means_of_ratios():
+    above, below = np.array([[1.0], [6.0], [0.0]]), np.array([[2.0], [8.0], [0.0]])
+    draws = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 0.0], [0.0, 0.0, 3.0]])
+    np.testing.assert_allclose(bootstrap_ratios(above, below, draws), [[7 / 10], [8 / 12], [np.nan]])

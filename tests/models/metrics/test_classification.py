@@ -13,6 +13,7 @@ from models.metrics import (
     precision_recall_curve,
     ranking_loss,
     reliability,
+    reliability_bins,
     resampled,
     roc_curve,
 )
@@ -121,9 +122,36 @@ class TestResampled:
         assert found["roc_auc"][0] == pytest.approx(metrics.roc_auc(labels, chance), abs=2e-4)
         assert found["pr_auc"][0] == pytest.approx(metrics.pr_auc(labels, chance), abs=5e-4)
 
+    def test_rare_positives_are_not_grouped_together(self):
+        rng = np.random.default_rng(6)
+        chance = 1 / (1 + np.exp(4.5 - 1.3 * rng.normal(size=60_000)))
+        labels = (rng.random(60_000) < chance).astype(int)
+        given, one = (labels, chance, np.ones(60_000)), np.ones((1, 50))
+        for groups, close in ((1024, 1e-3), (256, 3e-3)):
+            found = resampled(*given, np.arange(60_000) % 50, one, score_groups=groups)
+            assert found["roc_auc"][0] == pytest.approx(metrics.roc_auc(*given), abs=1e-4)
+            assert found["pr_auc"][0] == pytest.approx(metrics.pr_auc(*given), abs=close)
+
     def test_one_label_only_or_nothing_is_no_number(self):
         nothing = resampled(np.zeros(N), CHANCE, WEIGHTS, self.users, np.ones((1, 50)))
         assert np.isnan(nothing["roc_auc"]).all()
         assert np.isnan(nothing["pr_auc"]).all()
         empty = resampled(np.empty(0), np.empty(0), np.empty(0), np.empty(0, dtype=np.int64), np.ones((3, 0)))
         assert all(np.isnan(values).all() and len(values) == 3 for values in empty.values())
+
+
+def test_bins_of_examples_by_hand():
+    chance, weights = np.array([0.9, 0.1, 0.2, 0.2, 0.5, 0.05]), np.array([2.0, 1.0, 1.0, 1.0, 1.0, 0.0])
+    # In thirds of a weight of 6: up to 0.1 and one at 0.2 make 2, but equal ones stay together where their middle lies.
+    assert reliability_bins(chance, weights, 3).tolist() == [2, 0, 1, 1, 1, 0]
+    # Five bins of which the first five examples fill four, so that none is empty.
+    assert reliability_bins(np.array([0.1, 0.1, 0.1, 0.8]), None, 4).tolist() == [0, 0, 0, 1]
+    assert reliability_bins(np.full(3, 0.3)).tolist() == [0, 0, 0]
+    assert reliability_bins(np.empty(0)).tolist() == []
+
+
+def test_bins_are_those_of_the_diagram():
+    bins, found = reliability_bins(CHANCE, WEIGHTS), reliability(LABELS, CHANCE, WEIGHTS)
+    assert np.bincount(bins).tolist() == found.examples.tolist()
+    np.testing.assert_allclose(np.bincount(bins, WEIGHTS), found.weight)
+    np.testing.assert_allclose(np.bincount(bins, WEIGHTS * LABELS) / found.weight, found.observed)
