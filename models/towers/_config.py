@@ -68,6 +68,17 @@ class RankerConfig(TrainingConfig):
     """Of the class-balanced loss; nearer to 1 weighs classes nearer to their inverse size."""
 
 
+class FineTuneConfig(Section):
+    """How both go on between two full trainings; see ``models.towers._fine_tune``."""
+
+    rate: PositiveFloat
+    """Learning rate, in those of the full training."""
+    max_epochs: PositiveInt
+    """Most passes over the new examples."""
+    check_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Share of them, the newest, that tell whether going on helps and for how long."""
+
+
 class TowersConfig(Section):
     """Hyper-parameters of retrieval and ranker. Every field is required: ``conf/base.yaml`` writes each value once."""
 
@@ -93,3 +104,4 @@ class TowersConfig(Section):
     """Of initial values, order, dropout and sampled negatives."""
     retrieval: RetrievalConfig
     ranker: RankerConfig
+    fine_tune: FineTuneConfig

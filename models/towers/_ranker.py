@@ -165,7 +165,8 @@ def fit_ranker(
         seed: the same seed and data give the same arrays.
         progress: called with each epoch's record: epoch, train_loss, and with validation log_loss and score (minus log_loss).
         epochs: exactly this many and no early stopping: to train again on all data for the ``best_epoch`` found before.
-        start: a model to go on from, with its scales and contents and every value that it knows.
+        start: a model to go on from, with its scales and contents and every value that it knows; where no epoch is better on
+            validation, ``best_epoch`` is 0.
         checkpoint: file to go on from if it is there, and to keep what is needed to after each epoch; its path must tell data,
             settings and seed.
 
@@ -204,6 +205,7 @@ def fit_ranker(
             generator=generator,
             progress=progress,
             epochs=epochs,
+            started=start is not None,
             checkpoint=None if checkpoint is None else Checkpoint(checkpoint),
         )
         if config.ranker.loss != "bce":
@@ -222,6 +224,7 @@ def _train(
     generator: torch.Generator,
     progress: Progress | None,
     epochs: int | None,
+    started: bool,
     checkpoint: Checkpoint | None,
 ) -> Run:
     weight = train.weight
@@ -255,6 +258,7 @@ def _train(
         validate=validate if len(validation) else None,
         epochs=epochs,
         progress=progress,
+        started=started,
         checkpoint=checkpoint,
         quick=[module.user.likeness, *module.crosses.parameters()],
         quick_rate=config.ranker.quick_rate,

@@ -183,7 +183,8 @@ def fit_retrieval(
         progress: called with each epoch's record: epoch, train_loss, and with validation score (mean of 1 / log2(1 + rank)
             of a positive in the whole catalogue) and recall_at_100.
         epochs: exactly this many and no early stopping: to train again on all data for the ``best_epoch`` found before.
-        start: a model to go on from, with its scales and contents and every value that it knows.
+        start: a model to go on from, with its scales and contents and every value that it knows; where no epoch is better on
+            validation, ``best_epoch`` is 0.
         checkpoint: file to go on from if it is there, and to keep what is needed to after each epoch; its path must tell data,
             settings and seed.
 
@@ -221,6 +222,7 @@ def fit_retrieval(
             generator=generator,
             epochs=epochs,
             progress=progress,
+            started=start is not None,
             checkpoint=None if checkpoint is None else Checkpoint(checkpoint),
         )
     return FittedRetrieval(config, spec, trained.history, trained.best_epoch, module)

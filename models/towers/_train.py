@@ -79,6 +79,7 @@ def run(
     progress: Progress | None,
     quick: Sequence[nn.Parameter] = (),
     quick_rate: float = 1.0,
+    started: bool = False,
     checkpoint: Checkpoint | None = None,
 ) -> Run:
     """Train ``module`` in place and leave it with the best epoch's weights, frozen.
@@ -94,6 +95,8 @@ def run(
         progress: called with each epoch's record.
         quick: parameters that are weights of their own rather than parts of products.
         quick_rate: their learning rate, in those of the others; they do not decay.
+        started: whether the weights are those of another training, which is then epoch 0: without an epoch better than it, it
+            is kept.
         checkpoint: where to go on from, and to keep what is needed to.
 
     Raises:
@@ -105,6 +108,10 @@ def run(
     measure = validate if epochs is None else None
     last = epochs or config.max_epochs
     so_far = _SoFar([], 0, -math.inf, None)
+    if started and measure is not None:
+        module.eval()
+        with torch.inference_mode():
+            so_far = _SoFar([], 0, measure()[SCORE], copy.deepcopy(module.state_dict()))
     if checkpoint is not None and (found := checkpoint.load()) is not None:
         so_far = _go_on(module, optimizers, average, generator, found)
     for epoch in range(len(so_far.history) + 1, last + 1):
