@@ -69,6 +69,9 @@ def _retrieval(config: Section, of: DataSet, progress: Progress) -> Judged:
     """Lists by the vectors of the epoch that early stopping keeps."""
     assert isinstance(config, TowersConfig)
     assert of.world is not None
+    own = config.retrieval
+    if own.dim % own.heads:
+        raise ReelflowError(f"towers.retrieval.heads: found {own.heads}, expected a divisor of dim {own.dim}; change either")
     model = fit_retrieval(config, tower_data(of.data), config.seed, progress)
     ids = of.world.videos[col.VIDEO_ID].to_numpy()
     users = model.user_vectors(of.world.users, of.world.queries, of.world.at)

@@ -115,8 +115,10 @@ def opened(place: Place, section: str, into: type[Section], *, model: str) -> Da
         if model == "ranker":
             negatives = load("random_negatives", _training.RandomNegativesConfig)
             data = _training.with_random_negatives(context.lake, data, negatives)
-            asked = int((data.validation & pc.equal(data.examples[col.EXPOSURE], EXPOSURES[0]).to_numpy()).sum())
-            what = "impressions"
+            shown = pc.equal(data.examples[col.EXPOSURE], EXPOSURES[0]).to_numpy()
+            if not (shown & data.train).any():  # the ranker then learns from all examples
+                shown = np.ones_like(shown)
+            asked, what = int((data.validation & shown).sum()), "impressions"
         else:
             world = _world(context, data)
             asked, what = world.users.num_rows, "users who liked something new"

@@ -95,7 +95,7 @@ def search(
         sets: what they are judged on, one after the other; each counts the same.
         file: what remembers the trials.
         trials: of the whole study, the configured settings included.
-        minutes: no trial of this run begins later; ``None`` for no such limit.
+        minutes: no trial of this run begins later, but the first of the study; ``None`` for no such limit.
         seed: of the proposals.
         say: prints a line.
 
@@ -103,6 +103,10 @@ def search(
         ReelflowError: the data sets differ in what is configured, or the configured settings find nothing.
     """
     began = time.monotonic()
+
+    def spent() -> bool:
+        return minutes is not None and time.monotonic() - began >= 60 * minutes
+
     configured = _configured(model, sets)
     space = around(model.space, sets[0].config, {"retrieval.history": min(one.kept_watches for one in sets)})
     with _alone(file), _quiet():
@@ -117,7 +121,7 @@ def search(
         before = len(_finished(study))
         if before:
             say(f"{before} trials of an earlier run: going on with them")
-        while (done := len(_finished(study))) < trials and (minutes is None or time.monotonic() - began < 60 * minutes):
+        while not (done := len(_finished(study))) or (done < trials and not spent()):
             if not done:
                 _add_configured(study, model, sets, space, configured)
             else:
@@ -264,9 +268,7 @@ def _value(part: Dimension, proposal: float) -> Value:
 def _sampler(seed: int, finished: int) -> optuna.samplers.BaseSampler:
     """A sampler whose proposals depend on the finished trials alone, and not on how many it made in this process."""
     own = int(np.random.SeedSequence([seed, finished]).generate_state(1)[0])
-    return optuna.samplers.TPESampler(
-        seed=own, n_startup_trials=_RANDOM_TRIALS, multivariate=True, constant_liar=False, warn_independent_sampling=False
-    )
+    return optuna.samplers.TPESampler(seed=own, n_startup_trials=_RANDOM_TRIALS, multivariate=True, constant_liar=False)
 
 
 def _finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -316,7 +318,7 @@ def _alone(file: Path) -> Iterator[None]:
         ReelflowError: one does.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.with_suffix(".lock").open("w") as stream:
+    with file.open("a") as stream:  # Optuna locks by a link beside it
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
