@@ -37,7 +37,8 @@ _DIGITS = 3
 """Settings are tried as they can be written down: 0.00213."""
 _SCORE = "score"
 """Key of the figure that a fit's early stopping wants higher."""
-_IMPORTANCE_TRIALS = 20
+_IMPORTANCE_TRIALS, _GOOD_SHARE = 20, 0.25
+"""Importances say what sets the best quarter of finished trials apart; fewer than five would be chance."""
 
 Say = Callable[[str], None]
 
@@ -64,7 +65,7 @@ class Study:
 
     trials: Sequence[Trial]
     importances: Mapping[str, float]
-    """Share of the differences between trials that a field explains; empty where there are few."""
+    """How much each field sets the best trials apart, as shares of 1; empty where there are few trials."""
     new: int
     """Trials of this run."""
 
@@ -307,7 +308,9 @@ def _importances(study: optuna.Study) -> dict[str, float]:
     """By PED-ANOVA (Watanabe, Bansal and Hutter, IJCAI 2023)."""
     if len(_complete(study)) < _IMPORTANCE_TRIALS:
         return {}
-    return {name: round(float(share), 4) for name, share in optuna.importance.get_param_importances(study).items()}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=_GOOD_SHARE)
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: round(float(share), 4) for name, share in found.items()}
 
 
 @contextmanager

@@ -169,7 +169,7 @@ class TestErrors:
             (["--model", "als"], "--model: found 'als', expected one of wals, retrieval, ranker"),
             (
                 ["--model", "wals", "--trials", "1"],
-                "--trials: found 1, expected at least 2: what is configured",
+                "--trials: found 1, expected at least 2: the first",
             ),
             (["--model", "wals", "--also", "nowhere"], "--also nowhere: found no workspace 'nowhere', expected HOME@AS_OF"),
             (
