@@ -6,7 +6,7 @@ CODE := conf schemas models jobs serving dags scripts benchmarks tests
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench bench-quality fuzz docs lock clean
+.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench bench-quality tune fuzz docs lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -47,6 +47,10 @@ bench: set-up-reelflow ## Measure; prints a table and JSON
 bench-quality: set-up-reelflow ## Quality beside tuned baselines [RAW=DIR AS_OF=ISO HOLDOUT=DIR SEEDS=N,N TRIALS=N MODELS=A,B WORKSPACE=DIR]
 	$(BIN)/python -m benchmarks.quality --raw "$(RAW)" --as-of "$(AS_OF)" --holdout "$(HOLDOUT)" \
 		--seeds "$(SEEDS)" --trials "$(TRIALS)" --models "$(MODELS)" --workspace "$(WORKSPACE)"
+
+tune: set-up-reelflow ## Search settings on the validation split [MODEL=wals|retrieval|ranker AS_OF=ISO TRIALS=N MINUTES=N ALSO="HOME@ISO .." WORKSPACE=DIR]
+	$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(BIN)/python -m jobs.tune --model "$(MODEL)" --as-of "$(AS_OF)" \
+		$(if $(TRIALS),--trials "$(TRIALS)") $(if $(MINUTES),--minutes "$(MINUTES)") $(if $(ALSO),--also $(ALSO))
 
 fuzz: set-up-reelflow ## Damage 10,000 raw files, kill stages at every write (half an hour) [FILES=N SEED=N]
 	REELFLOW_FUZZ_FILES=$(or $(FILES),10000) REELFLOW_FUZZ_SEED=$(or $(SEED),0) REELFLOW_KILLS=all \

@@ -117,6 +117,18 @@ class Tracker:
         if version is not None:
             self._client.log_artifact(str(version.run_id), str(file), folder)
 
+    def record(
+        self, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any], metrics: Mapping[str, float], file: Path
+    ) -> None:
+        """Log a run that makes no bundle, with one file."""
+        run_id = self._client.create_run(self._experiment_id, run_name=name, tags=dict(tags)).info.run_id
+        for key, value in parameters.items():
+            self._client.log_param(run_id, key, value)
+        for key, figure in metrics.items():
+            self._client.log_metric(run_id, _metric_name(key), figure)
+        self._client.log_artifact(run_id, str(file))
+        self._client.set_terminated(run_id)
+
     def promote(self, bundle: Bundle) -> bool:
         """Make a published bundle the champion, and the champion before it ``previous``.
 
