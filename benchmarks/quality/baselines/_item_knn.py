@@ -24,7 +24,7 @@ class ItemKnn:
         return {
             "input": suggest_input(trial),
             "k": trial.suggest_int("k", 5, 1000, log=True),
-            "shrinkage": trial.suggest_float("shrinkage", 0.1, 1000, log=True),
+            "shrinkage": trial.suggest_float("shrinkage", 0.01, 1000, log=True),
         }
 
     def fit(self, world: World, params: Params, seed: int, judge: Judge | None = None) -> Fitted:
