@@ -20,6 +20,8 @@ class TrainingConfig(Section):
     """Of Adam."""
     weight_decay: Annotated[float, Field(ge=0.0)]
     """Share by which weights decay in one epoch, whatever its number of steps; tables updated sparsely have none."""
+    id_dropout: Fraction
+    """Share of training examples whose ids are shown as unknown, so that towers learn to do without them."""
     average: Fraction
     """Share of the moving average of the weights that a step keeps; the averages are the model. 0: the last weights are."""
     max_epochs: PositiveInt
@@ -92,8 +94,6 @@ class TowersConfig(Section):
     """Names of features to do without; see ``models.features.FEATURES``."""
     min_count: PositiveInt
     """A value that fewer training examples carry shares the embedding of rare values."""
-    id_dropout: Fraction
-    """Share of training examples whose ids are shown as unknown, so that towers learn to do without them."""
     min_steps_per_epoch: PositiveInt
     """Small data get smaller batches until an epoch has this many steps."""
     sparse_rows: PositiveInt

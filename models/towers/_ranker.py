@@ -234,7 +234,7 @@ def _train(
     def step(rows: Tensor) -> tuple[Tensor, int]:
         users, videos = train.user_inputs(rows), train.video_inputs(rows)
         hidden = (
-            side.with_codes(hide_ids(side.codes, tower.id_columns, config.id_dropout, generator))
+            side.with_codes(hide_ids(side.codes, tower.id_columns, config.ranker.id_dropout, generator))
             for side, tower in ((users, module.user.tower), (videos, module.video.tower))
         )
         return mean_loss(config.ranker, module(*hidden), train.label[rows], weight[rows]), len(rows)

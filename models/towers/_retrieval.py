@@ -278,7 +278,7 @@ class _Softmax:
         ]
         users = self.train.encoded.user_inputs(rows)
         columns = self.module.user.tower.id_columns
-        users = users.with_codes(hide_ids(users.codes, columns, self.config.id_dropout, self.generator))
+        users = users.with_codes(hide_ids(users.codes, columns, self.config.retrieval.id_dropout, self.generator))
         state = _states(self.module, self.train.windows, of, rows, torch.repeat_interleave(torch.arange(len(of)), counts))
         vectors = self.module.users(users, state)
         wanted = self.train.video[rows]

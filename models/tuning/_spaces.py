@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.tuning._space import Choices, Dimension, Range
 
-_IDS = Range("id_dropout", 0.0, 0.9, "0 trusts ids, near 1 knows all but newcomers by their features alone", log=False)
+_IDS = "0 trusts ids, near 1 knows all but newcomers by their features alone"
 
 _WALS: tuple[Dimension, ...] = (
     Range("factors", 16, 128, "below 16 all three logs lost; cost grows with it, and its square in each solve", whole=True),
@@ -23,7 +23,7 @@ _RETRIEVAL: tuple[Dimension, ...] = (
     Range("retrieval.dropout", 0.0, 0.6, "small logs overfit within few epochs", log=False),
     Range("retrieval.learning_rate", 3e-4, 1e-2, "Adam's usual rates; 30 epochs are not enough for less"),
     Range("retrieval.weight_decay", 0.003, 1.0, "share lost in an epoch: from nothing to nearly two thirds"),
-    _IDS,
+    Range("retrieval.id_dropout", 0.0, 0.9, _IDS, log=False),
     Choices("retrieval.average", (0.0, 0.9, 0.97, 0.99, 0.997), "memories of 1, 10, 33, 100 and 333 steps"),
     Choices("retrieval.batch_size", (256, 512, 1024, 2048), "small logs get smaller ones whatever is configured"),
     Choices("retrieval.history", (10, 20, 35, 50), "at most what features.history.watched keeps"),
@@ -34,7 +34,8 @@ _RANKER: tuple[Dimension, ...] = (
     Range("ranker.learning_rate", 2e-4, 1e-2, "Adam's usual rates"),
     Range("ranker.weight_decay", 0.01, 3.0, "share lost in an epoch, e to the minus this is what stays"),
     Range("ranker.quick_rate", 1.0, 100.0, "1 learns weights of pairs as slowly as everything else"),
-    _IDS,
+    Range("ranker.id_dropout", 0.0, 0.9, _IDS, log=False),
+    Choices("ranker.average", (0.0, 0.8, 0.9, 0.95, 0.98), "memories of 1, 5, 10, 20 and 50 steps; batches are large"),
     Choices("ranker.hidden", ((32,), (64,), (64, 32), (128, 64), (256, 128)), "from one thin layer to twice the usual widths"),
     Choices("category_dim", (2, 4, 8, 16), "categories have few values each"),
 )

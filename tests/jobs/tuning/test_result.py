@@ -12,7 +12,7 @@ from models.towers import TowersConfig
 from models.tuning import values_of, with_values
 
 MODEL = MODELS["ranker"]
-BEST = {"ranker.dim": 16, "ranker.learning_rate": 0.00005, "ranker.hidden": (64, 32), "id_dropout": 0.25}
+BEST = {"ranker.dim": 16, "ranker.learning_rate": 0.00005, "ranker.hidden": (64, 32), "category_dim": 16}
 
 
 def trial(number, values, gain, figures, state="complete"):
@@ -29,16 +29,16 @@ def result():
         trial(2, BEST, None, [0.5], "pruned"),
     ]
     sets = [DataSet(name, configured, None, None, 50, Recipe({}, "", {})) for name in ("films", "clips")]
-    return Result(MODEL, sets, Study(trials, {"id_dropout": 0.75, "ranker.dim": 0.25}, 3), "abc", 1)
+    return Result(MODEL, sets, Study(trials, {"category_dim": 0.75, "ranker.dim": 0.25}, 3), "abc", 1)
 
 
 def test_the_fragment_reads_back_as_the_best_settings(result):
     text = fragment("towers", result.study.best.values)
     assert "    hidden: [64, 32]\n" in text
     overlay = yaml.safe_load(text)["towers"]
-    assert overlay == {"ranker": {"dim": 16, "learning_rate": 0.00005, "hidden": [64, 32]}, "id_dropout": 0.25}
+    assert overlay == {"ranker": {"dim": 16, "learning_rate": 0.00005, "hidden": [64, 32]}, "category_dim": 16}
     configured = load("towers", TowersConfig)
-    merged = configured.model_dump() | {"id_dropout": overlay["id_dropout"]}
+    merged = configured.model_dump() | {"category_dim": overlay["category_dim"]}
     merged["ranker"] |= overlay["ranker"]
     assert TowersConfig.model_validate(merged) == with_values(configured, BEST)
 

@@ -255,7 +255,7 @@ class TestTitles:
         own = np.arange(N_USERS)[:, None] % 2 == np.arange(40) % 2
         means = []
         for out in ((), ("title",)):
-            fitted = fit_ranker(with_settings(leave_out=out, id_dropout=0.3), titled[0], 1)
+            fitted = fit_ranker(with_settings(leave_out=out, ranker={"id_dropout": 0.3}), titled[0], 1)
             logits = fitted.user_vectors(users_now(), QUERIES, AS_OF) @ fitted.video_vectors(fresh, AS_OF).T
             means.append((sigmoid(logits)[own].mean(), sigmoid(logits)[~own].mean()))
 

@@ -82,9 +82,13 @@ class TestAround:
 
 class TestValues:
     def test_other_values_leave_the_rest_alone(self):
-        changed = with_values(CONFIG, {"retrieval.dim": 48, "ranker.hidden": (7,), "id_dropout": 0.25})
-        assert (changed.retrieval.dim, changed.ranker.hidden, changed.id_dropout) == (48, (7,), 0.25)
-        back = {"retrieval.dim": CONFIG.retrieval.dim, "ranker.hidden": CONFIG.ranker.hidden, "id_dropout": CONFIG.id_dropout}
+        changed = with_values(CONFIG, {"retrieval.dim": 48, "ranker.hidden": (7,), "ranker.id_dropout": 0.25})
+        assert (changed.retrieval.dim, changed.ranker.hidden, changed.ranker.id_dropout) == (48, (7,), 0.25)
+        back = {
+            "retrieval.dim": CONFIG.retrieval.dim,
+            "ranker.hidden": CONFIG.ranker.hidden,
+            "ranker.id_dropout": CONFIG.ranker.id_dropout,
+        }
         assert with_values(changed, back) == CONFIG
 
     def test_keys_that_are_data_are_values_too(self):
