@@ -16,4 +16,5 @@ def tower_data(data: TrainingSet) -> TowerData:
         watches=data.watches,
         train=data.train,
         validation=data.validation,
+        histories=data.histories,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from jobs._tracking import Tracker
 from jobs._window import DAY, Window, iso, micros
 from models.features import with_text
 from models.popularity import counters_as_of
-from models.rows import look_up, rows_as_of
+from models.rows import HISTORY_ROW, look_up, rows_as_of
 from schemas import (
     EXAMPLE_FEATURES,
     EXAMPLES,
@@ -70,6 +71,9 @@ _LATEST = (USER_FEATURES, VIDEO_FEATURES, USER_VERSIONS, VIDEO_VERSIONS, VIDEO_T
 """Tables of which a run reads its last day."""
 
 
+_HISTORIES_AT_ONCE = 50_000  # full ones take a kilobyte each
+_LISTS = tuple(field.name for field in EXAMPLE_FEATURES.fields if field.type.startswith("list"))
+_TRENDS = tuple(name for name in EXAMPLE_FEATURES.columns if name not in (col.EVENT_ID, *_LISTS))
 _WATCH_COLUMNS = (col.USER_ID, col.VIDEO_ID, col.OCCURRED_AT)
 _NO_WATCHES = pa.schema([INTERACTIONS.field(name).arrow for name in _WATCH_COLUMNS]).empty_table()
 
@@ -79,7 +83,8 @@ class TrainingSet:
     """The look-back of one ``as_of``. An example that straddles a cut in time belongs to neither side."""
 
     examples: pa.Table
-    """EXAMPLES in order of time, with EXAMPLE_FEATURES if asked for, and each one's video's counters as of its midnight."""
+    """EXAMPLES in order of time, with the trends of EXAMPLE_FEATURES if asked for, and each one's video's counters as of its
+    midnight. ``HISTORY_ROW`` is each one's row in ``histories``."""
     users: pa.Table
     """USER_FEATURES."""
     videos: pa.Table
@@ -100,6 +105,9 @@ class TrainingSet:
     validation_start: datetime
     test_start: datetime
     half_life_days: float
+    histories: Callable[[], Iterator[pa.Table]] | None = None
+    """Gives the lists of EXAMPLE_FEATURES in the order in which they are stored, part by part; None where the examples have
+    them."""
 
 
 def inputs(context: Context) -> dict[str, str]:
@@ -135,7 +143,8 @@ def read(context: Context, *, features: bool = True) -> TrainingSet:
     """
     lake, split = context.lake, load("split", SplitConfig)
     half_life_days = load("features", FeaturesConfig).popularity_half_life_days
-    examples = in_order_of_time(_examples(lake, lake.partitions(EXAMPLES, context.window), features=features))
+    partitions = lake.partitions(EXAMPLES, context.window)
+    examples = in_order_of_time(_examples(lake, partitions, features=features))
     if not pc.any(pc.equal(examples[col.LABEL], 1)).as_py():
         raise ReelflowError(
             f"examples: {examples.num_rows:,} in {iso(context.window.start)} to {iso(context.as_of)}, none of them relevant; "
@@ -164,6 +173,7 @@ def read(context: Context, *, features: bool = True) -> TrainingSet:
         queries=latest[QUERY_TEXT],
         watches=_watches(context) if features else _NO_WATCHES,
         counts=counts,
+        histories=partial(_histories, lake, partitions),
         train=known <= last_train,
         validation=(occurred > last_train) & (known <= last_validation),
         test=occurred > last_validation,
@@ -253,7 +263,7 @@ def with_random_negatives(lake: Lake, data: TrainingSet, config: RandomNegatives
 
 
 def _examples(lake: Lake, partitions: Sequence[Partition], *, features: bool) -> pa.Table:
-    """EXAMPLES, with EXAMPLE_FEATURES whose rows lie in the same order.
+    """EXAMPLES, with the trends of EXAMPLE_FEATURES and the row of each one's histories there.
 
     Raises:
         ReelflowError: features that are missing, or those of other examples.
@@ -264,16 +274,29 @@ def _examples(lake: Lake, partitions: Sequence[Partition], *, features: bool) ->
     if missing := sorted({*partitions} - {*made}):
         where = f"table {EXAMPLE_FEATURES.name}: no partition {missing[0].path}"
         raise ReelflowError(f"{where}; run features for that window first")
-    examples, found = lake.read(EXAMPLES, partitions), lake.read(EXAMPLE_FEATURES, partitions)
+    examples, found = lake.read(EXAMPLES, partitions), lake.read(EXAMPLE_FEATURES, partitions, (col.EVENT_ID, *_TRENDS))
     if not examples[col.EVENT_ID].equals(found[col.EVENT_ID]):
         raise ReelflowError(
             f"table {EXAMPLE_FEATURES.name}: its rows are not those of {EXAMPLES.name}; expected the same events in the same "
             "order; run features for that window again"
         )
-    for field in EXAMPLE_FEATURES.arrow:
-        if field.name != col.EVENT_ID:
-            examples = examples.append_column(field, found[field.name])
-    return examples
+    for name in _TRENDS:
+        examples = examples.append_column(found.schema.field(name), found[name])
+    return examples.append_column(HISTORY_ROW, pa.array(np.arange(examples.num_rows)))
+
+
+def _histories(lake: Lake, partitions: Sequence[Partition]) -> Iterator[pa.Table]:
+    """The lists of EXAMPLE_FEATURES, some partitions at a time."""
+    group: list[Partition] = []
+    rows = 0
+    for partition in partitions:
+        group.append(partition)
+        found = lake.manifest(EXAMPLE_FEATURES, partition)
+        rows += found.rows if found else 0
+        if rows >= _HISTORIES_AT_ONCE:
+            yield lake.read(EXAMPLE_FEATURES, group, _LISTS)
+            group, rows = [], 0
+    yield lake.read(EXAMPLE_FEATURES, group, _LISTS)
 
 
 def _log_hours(context: Context) -> list[Partition]:

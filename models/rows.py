@@ -14,6 +14,10 @@ from schemas import columns as col
 Ints = npt.NDArray[np.int64]
 
 
+HISTORY_ROW = "history_row"
+"""Column of examples whose histories lie apart: the row of each one's there."""
+
+
 def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The column as one contiguous array; a dictionary-encoded one is decoded."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

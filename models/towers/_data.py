@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from models.features import FEATURES, FeatureSpec, Number, Sequence, TextMean, example_videos
-from models.rows import one_chunk, rows_as_of
+from models.rows import HISTORY_ROW, one_chunk, rows_as_of
 from schemas import EXAMPLES, QUERY_TEXT, USER_VERSIONS, VIDEO_TEXT, VIDEO_VERSIONS
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -22,6 +22,8 @@ from schemas.errors import ReelflowError
 _ROWS_AT_ONCE = 65_536
 
 Mask = npt.NDArray[np.bool_]
+Rows: TypeAlias = "npt.NDArray[np.int64]"
+Histories: TypeAlias = "Callable[[], Iterator[pa.Table]]"
 Texts: TypeAlias = "Callable[[pa.Table], Tensor]"
 """Videos with VIDEO_TEXT in, numbers (n_videos, width) out."""
 
@@ -33,7 +35,7 @@ _LISTS = {name for f in FEATURES if isinstance(f, Sequence) for name in (f.colum
 _NEEDED = {
     "examples": (
         col.USER_ID, col.VIDEO_ID, col.EXPOSURE, col.OCCURRED_AT, col.DEVICE, col.LABEL, col.WEIGHT,
-        *sorted(_COUNTED), *sorted(_LISTS),
+        *sorted(_COUNTED),
     ),
     "users": USER_VERSIONS.columns,
     "videos": (*_VIDEO_FACTS, *VIDEO_TEXT.columns[2:]),
@@ -47,7 +49,8 @@ class TowerData:
     """Examples with the features of their users and videos, and which of them to train and to validate on."""
 
     examples: pa.Table
-    """EXAMPLES with EXAMPLE_FEATURES, and the counters of each one's video as of the midnight before it."""
+    """EXAMPLES with EXAMPLE_FEATURES, and the counters of each one's video as of the midnight before it. Their histories may
+    lie apart, in ``histories``; ``HISTORY_ROW`` is then each one's row there."""
     users: pa.Table
     """USER_VERSIONS."""
     videos: pa.Table
@@ -60,11 +63,13 @@ class TowerData:
     """(n_examples,)"""
     validation: Mask
     """(n_examples,)"""
+    histories: Histories | None = None
+    """Gives the lists of EXAMPLE_FEATURES, part by part: together they are too large to be held."""
 
     def __post_init__(self) -> None:
         problems = [
             f"{name}: missing column {column}"
-            for name, columns in _NEEDED.items()
+            for name, columns in {**_NEEDED, "examples": (*_NEEDED["examples"], *self._own_columns)}.items()
             for column in columns
             if column not in getattr(self, name).column_names
         ]
@@ -76,6 +81,23 @@ class TowerData:
             raise ReelflowError(
                 f"tower data: {'; '.join(problems)}; expected {EXAMPLES.name} with their features, and versions"
             )
+
+    def parts(self, chosen: Rows) -> Iterator[tuple[Rows, pa.Table]]:
+        """Histories of some examples (n,), part by part: places in ``chosen``, and a row of lists for each of them."""
+        if self.histories is None:
+            yield np.arange(len(chosen)), self.examples.select(sorted(_LISTS)).take(pa.array(chosen))
+            return
+        wanted = self.examples.column(HISTORY_ROW).to_numpy()[chosen]
+        order, first = np.argsort(wanted, kind="stable"), 0
+        ascending = wanted[order]
+        for part in self.histories():
+            start, end = np.searchsorted(ascending, (first, first + part.num_rows))
+            yield order[start:end], part.take(pa.array(ascending[start:end] - first))
+            first += part.num_rows
+
+    @property
+    def _own_columns(self) -> list[str]:
+        return sorted(_LISTS) if self.histories is None else [HISTORY_ROW]
 
     def fit_spec(self, *, min_count: int, leave_out: tuple[str, ...]) -> FeatureSpec:
         """What the training examples teach about the features."""
@@ -176,9 +198,8 @@ def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, texts: Texts
         mask: which examples (n_examples,).
         texts: what the model keeps of videos' texts; without it their numbers are left out as well.
     """
-    chosen = pa.array(np.flatnonzero(mask))
-    examples = data.examples.select([name for name in _NEEDED["examples"] if name not in _LISTS]).take(chosen)
-    lists = data.examples.select([col.DEVICE, col.OCCURRED_AT, *sorted(_LISTS)])
+    chosen = np.flatnonzero(mask)
+    examples = data.examples.select(_NEEDED["examples"]).take(pa.array(chosen))
     known_users, user = _versions(examples, data.users, col.USER_ID)
     known_videos, video = _versions(examples, data.videos, col.VIDEO_ID)
     known_codes = spec.codes("video", known_videos)
@@ -188,16 +209,12 @@ def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, texts: Texts
         about = texts(known_videos)
     else:
         scaled, about = torch.empty((examples.num_rows, 0)), torch.empty((known_videos.num_rows, 0))
-    # Part by part: lists as Arrow holds them are several times the size of their codes.
-    starts = range(0, max(len(chosen), 1), _ROWS_AT_ONCE)
-    parts = (lists.take(chosen.slice(start, _ROWS_AT_ONCE)) for start in starts)
-    past = [_user_inputs(spec, spec.codes("context", part, part.column(col.OCCURRED_AT)), part, data.queries) for part in parts]
     return Encoded(
         users=torch.from_numpy(spec.codes("user", known_users)),
         videos=VideoInputs(torch.from_numpy(known_codes), torch.empty((known_videos.num_rows, 0)), about),
         user=user,
         video=video,
-        past=_joined(past),
+        past=_past(spec, data, chosen, spec.codes("context", examples, examples.column(col.OCCURRED_AT))),
         numbers=scaled,
         label=_float_tensor(examples.column(col.LABEL)),
         weight=_float_tensor(examples.column(col.WEIGHT)),
@@ -237,14 +254,22 @@ def _user_inputs(spec: FeatureSpec, codes: npt.NDArray[np.int64], rows: pa.Table
     return UserInputs(torch.from_numpy(codes), histories, texts, vectors)
 
 
-def _joined(parts: list[UserInputs]) -> UserInputs:
-    """Parts one after the other."""
+def _past(spec: FeatureSpec, data: TowerData, chosen: Rows, codes: npt.NDArray[np.int64]) -> UserInputs:
+    """What the users of some examples did before; ``codes`` are those of the examples' contexts."""
+    n = len(chosen)
     histories = tuple(
-        (torch.cat([codes for codes, _ in own]), torch.cat([ages for _, ages in own]))
-        for own in zip(*(part.histories for part in parts), strict=True)
+        (torch.zeros((n, f.length), dtype=torch.int32), torch.zeros((n, f.length), dtype=torch.int8)) for f in spec.of(Sequence)
     )
-    texts = tuple(torch.cat(own) for own in zip(*(part.texts for part in parts), strict=True))
-    return UserInputs(torch.cat([part.codes for part in parts]), histories, texts, parts[0].text_vectors)
+    texts = tuple(torch.zeros((n, f.length), dtype=torch.int32) for f in spec.of(TextMean))
+    for places, part in data.parts(chosen):
+        for start in range(0, len(places), _ROWS_AT_ONCE):  # decoding takes several times the size of what comes out
+            rows, some = torch.from_numpy(places[start : start + _ROWS_AT_ONCE]), part.slice(start, _ROWS_AT_ONCE)
+            for (own, ages), found in zip(histories, spec.histories(some).values(), strict=True):
+                own[rows], ages[rows] = torch.from_numpy(found.codes), torch.from_numpy(found.ages)
+            for text, cells in zip(texts, spec.texts(some, data.queries).values(), strict=True):
+                text[rows] = torch.from_numpy(cells)
+    vectors = tuple(torch.from_numpy(found) for found in spec.text_vectors(data.queries).values())
+    return UserInputs(torch.from_numpy(codes), histories, texts, vectors)
 
 
 def _versions(examples: pa.Table, versions: pa.Table, key: str) -> tuple[pa.Table, Tensor]:

@@ -138,7 +138,7 @@ def towers(data):
     at = np.array([moment == T for moment in data.examples["occurred_at"].to_pylist()])
     everything = np.ones(len(at), dtype=bool)
     versions = (data.user_versions, data.video_versions)
-    found = TowerData(data.examples, *versions, data.queries, data.watches, everything, everything)
+    found = TowerData(data.examples, *versions, data.queries, data.watches, everything, everything, data.histories)
     return found, at & np.array([key.startswith("e") for key in data.examples["event_id"].to_pylist()])
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from jobs import _training
 from jobs._tables import Partition
+from jobs._tower_data import tower_data
 from jobs._window import HOUR, Window, floor_hour
 from schemas import (
     EXAMPLE_FEATURES,
@@ -19,7 +20,7 @@ from schemas import (
     VIDEO_VERSIONS,
 )
 from schemas.errors import ReelflowError
-from tests.builders import MADE_BY_HAND, NO_HISTORY, NO_TRENDS, stage_context
+from tests.builders import MADE_BY_HAND, NO_TRENDS, stage_context
 from tests.jobs.planted import HALF_LIFE_DAYS, SECOND, START, VIDEOS, examples, planted, write_examples
 
 pytestmark = pytest.mark.slow
@@ -201,18 +202,33 @@ class TestOwnFeatures:
         write_examples(space, rows, Window(START, SECOND))
         return space
 
-    def test_each_example_has_its_own(self, marked):
+    @pytest.mark.parametrize("at_once", [1, 500, 1_000_000])
+    def test_each_example_has_its_own(self, marked, monkeypatch, at_once):
+        monkeypatch.setattr(_training, "_HISTORIES_AT_ONCE", at_once)
         with marked.environment():
-            found = _training.read(context_of()).examples
+            data = _training.read(context_of())
+            parts = list(data.histories())
+        found, stored = data.examples, [key for part in parts for [key] in part["watched_history"].to_pylist()]
         ids = [int(key) for key in found["event_id"].to_pylist()]
         assert ids != sorted(ids)
-        assert found["watched_history"].to_pylist() == [[key] for key in ids]
+        assert [stored[row] for row in found["history_row"].to_pylist()] == ids
         assert found["views_last_day"].to_pylist() == ids
+        assert (len(parts) == 1) == (at_once == 1_000_000)
+
+    def test_towers_find_those_of_any_examples_in_any_order(self, marked):
+        with marked.environment():
+            data = _training.read(context_of())
+            ids = data.examples["event_id"].to_pylist()
+            chosen = np.array([4, 0, 2, 0])
+            found = {}
+            for places, part in tower_data(data).parts(chosen):
+                found |= dict(zip(places.tolist(), part["watched_history"].to_pylist(), strict=True))
+        assert [found[place] for place in range(4)] == [[int(ids[row])] for row in chosen]
 
     def test_without_them_there_are_the_examples_alone(self, marked):
         with marked.environment():
             found, whole = (_training.read(context_of(), features=wanted).examples for wanted in (False, True))
-        assert set(whole.column_names) - set(found.column_names) == {*NO_HISTORY, *NO_TRENDS}
+        assert set(whole.column_names) - set(found.column_names) == {"history_row", *NO_TRENDS}
         assert found.equals(whole.select(found.column_names))
 
     def test_features_of_other_examples_are_refused(self, marked):
