@@ -16,6 +16,8 @@ class TrainingConfig(Section):
 
     batch_size: PositiveInt
     """Examples a step."""
+    min_steps_per_epoch: PositiveInt
+    """Small data get smaller batches until an epoch has this many steps."""
     learning_rate: PositiveFloat
     """Of Adam."""
     weight_decay: Annotated[float, Field(ge=0.0)]
@@ -94,8 +96,6 @@ class TowersConfig(Section):
     """Names of features to do without; see ``models.features.FEATURES``."""
     min_count: PositiveInt
     """A value that fewer training examples carry shares the embedding of rare values."""
-    min_steps_per_epoch: PositiveInt
-    """Small data get smaller batches until an epoch has this many steps."""
     sparse_rows: PositiveInt
     """Id tables with more rows than this get sparse updates: a step then costs what its batch touches."""
     threads: PositiveInt

@@ -248,7 +248,7 @@ def _train(
         loss = ((losses * validation.weight).sum() / validation.weight.sum()).item()
         return {SCORE: -loss, "log_loss": loss}
 
-    batch = batch_rows(len(train), largest=config.ranker.batch_size, min_steps=config.min_steps_per_epoch)
+    batch = batch_rows(len(train), largest=config.ranker.batch_size, min_steps=config.ranker.min_steps_per_epoch)
     return run(
         module,
         step,

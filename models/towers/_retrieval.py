@@ -253,7 +253,7 @@ class _Softmax:
         self.config, self.module, self.train, self.generator = config, module, train, generator
         n, self.n_videos = len(train.video), module.video.num_embeddings
         self.order, self.starts = train.windows.by_window()
-        positives = batch_rows(n, largest=config.retrieval.batch_size, min_steps=config.min_steps_per_epoch)
+        positives = batch_rows(n, largest=config.retrieval.batch_size, min_steps=config.retrieval.min_steps_per_epoch)
         self.n_windows = max(1, round(positives * len(train.windows) / n))
         self.whole = torch.arange(RESERVED, self.n_videos) if self.n_videos <= config.retrieval.full_softmax_videos else None
         share = torch.bincount(train.video, minlength=self.n_videos).double() / n

@@ -35,7 +35,7 @@ _RANKER: tuple[Dimension, ...] = (
     Range("ranker.weight_decay", 0.01, 3.0, "share lost in an epoch, e to the minus this is what stays"),
     Range("ranker.quick_rate", 1.0, 100.0, "1 learns weights of pairs as slowly as everything else"),
     Range("ranker.id_dropout", 0.0, 0.9, _IDS, log=False),
-    Choices("ranker.average", (0.0, 0.8, 0.9, 0.95, 0.98), "memories of 1, 5, 10, 20 and 50 steps; batches are large"),
+    Choices("ranker.average", (0.0, 0.9, 0.97, 0.99, 0.997), "memories of 1, 10, 33, 100 and 333 steps"),
     Choices("ranker.hidden", ((32,), (64,), (64, 32), (128, 64), (256, 128)), "from one thin layer to twice the usual widths"),
     Choices("category_dim", (2, 4, 8, 16), "categories have few values each"),
 )

@@ -26,14 +26,20 @@ COUNTED = sorted(
 )
 LISTS = {field.name: field.arrow.type for field in EXAMPLE_FEATURES.fields if field.type.startswith("list")}
 
-TRAINING = {"learning_rate": 0.01, "id_dropout": 0.1, "weight_decay": 0.05, "max_epochs": 10, "patience": 2}
+TRAINING = {
+    "min_steps_per_epoch": 20,
+    "learning_rate": 0.01,
+    "id_dropout": 0.1,
+    "weight_decay": 0.05,
+    "max_epochs": 10,
+    "patience": 2,
+}
 CONFIG = TowersConfig(
     id_dim=16,
     category_dim=4,
     vector_dim=8,
     leave_out=(),
     min_count=3,
-    min_steps_per_epoch=20,
     sparse_rows=100_000,
     threads=1,
     seed=1,
