@@ -1,4 +1,4 @@
-"""``python -m benchmarks [NAME ...] [--events N] [--hours N]``: measure, print a table, and JSON on the last line."""
+"""``python -m benchmarks [NAME ...]``: measure, print a table, and JSON on the last line; ``--help`` lists sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "topk", "store", "etl", "features")
+NAMES = ("wals", "towers", "topk", "store", "etl", "features")
 
 
 def main() -> None:
@@ -18,11 +18,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and print a table and JSON.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all by default")
     parser.add_argument("--events", type=int, metavar="N", help="raw events for etl and features")
+    parser.add_argument("--examples", metavar="N,N", help="examples of which towers measures memory")
     parser.add_argument("--hours", type=int, metavar="N", help="hours that those of features are spread over")
     given = parser.parse_args()
     names = given.names or list(NAMES)
     if given.events:
         os.environ["REELFLOW_BENCH_EVENTS"] = str(given.events)
+    if given.examples:
+        os.environ["REELFLOW_BENCH_EXAMPLES"] = given.examples
     if given.hours:
         os.environ["REELFLOW_BENCH_HOURS"] = str(given.hours)
     if unknown := [name for name in names if name not in NAMES]:
