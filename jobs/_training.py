@@ -249,6 +249,9 @@ def with_random_negatives(lake: Lake, data: TrainingSet, config: RandomNegatives
         col.WEIGHT: pa.repeat(1.0, len(drawn)),
         col.SAMPLE_RATE: pa.repeat(1.0, len(drawn)),
     }
+    nothing = (col.CLICKED, col.WATCH_SECONDS, col.WATCH_FRACTION, col.COMPLETED, col.LIKED, col.SHARED, col.DISLIKED)
+    replaced |= {name: pa.repeat(pa.scalar(0).cast(rows.schema.field(name).type), len(drawn)) for name in nothing}
+    replaced[col.MISSED] = pa.repeat(True, len(drawn))
     found = counters_as_of(data.counts, drawn, pc.cast(rows[col.OCCURRED_AT], pa.date32()), data.half_life_days)
     trends = trends_at(lake, drawn, rows[col.OCCURRED_AT].cast(pa.int64()).to_numpy())
     columns = {name: pa.array(column) for name, column in (*found.items(), *trends.items())}

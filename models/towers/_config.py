@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from conf import Section
+from models.towers._objectives import Objective
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -64,6 +65,8 @@ class RankerConfig(TrainingConfig):
     """Pairs of a user's or moment's feature and a video's; each pair of their values gets a weight of its own."""
     quick_rate: PositiveFloat
     """Learning rate of these weights and of those that compare tastes with contents, in learning rates of the rest."""
+    objectives: dict[Objective, Annotated[float, Field(ge=0.0)]]
+    """L5: weight of the cross-entropy of each further head, against 1 for relevance; see ``models.towers._objectives``."""
     loss: Literal["bce", "focal", "class_balanced"]
     """See ``models.towers._losses`` (M7)."""
     focal_gamma: Annotated[float, Field(ge=0.0)]

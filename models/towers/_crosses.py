@@ -38,6 +38,11 @@ class Crosses(nn.Module):
         self.places = [(list(users).index(own), list(videos).index(theirs)) for own, theirs in kept]
         self.tables = nn.ParameterList(torch.zeros(users[own], videos[theirs]) for own, theirs in kept)
 
+    @property
+    def width(self) -> int:
+        """Columns that all pairs add to a vector."""
+        return sum(table.shape[1] for table in self.tables)
+
     def rows(self) -> dict[str, Axes]:
         """Weights whose rows or columns are codes."""
         return {f"tables.{place}": ((own,), (theirs,)) for place, (own, theirs) in enumerate(self.pairs)}

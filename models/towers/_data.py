@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.features import FEATURES, FeatureSpec, Number, Sequence, TextMean, example_videos
 from models.rows import HISTORY_ROW, one_chunk, rows_as_of
+from models.towers._objectives import told_by
 from schemas import EXAMPLES, QUERY_TEXT, USER_VERSIONS, VIDEO_TEXT, VIDEO_VERSIONS
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -172,6 +173,8 @@ class Encoded:
     """Numbers of each example's video at that moment (n, n_numbers), float32; no columns where they were not asked for."""
     label: Tensor
     """(n,) float32, 0 or 1."""
+    told: Tensor
+    """Of further objectives (n, n_objectives), float32, from 0 to 1 or NaN."""
     weight: Tensor
     """(n,) float32."""
 
@@ -189,7 +192,9 @@ class Encoded:
         return VideoInputs(found.codes, self.numbers[rows], found.about)
 
 
-def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, texts: Texts | None = None) -> Encoded:
+def encode_examples(
+    spec: FeatureSpec, data: TowerData, mask: Mask, texts: Texts | None = None, objectives: tuple[str, ...] = ()
+) -> Encoded:
     """Encode some of the examples; users and videos that have no version keep their id and miss the rest.
 
     Args:
@@ -197,6 +202,7 @@ def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, texts: Texts
         data: examples and features.
         mask: which examples (n_examples,).
         texts: what the model keeps of videos' texts; without it their numbers are left out as well.
+        objectives: columns of EXAMPLES to keep as they are told.
     """
     chosen = np.flatnonzero(mask)
     examples = data.examples.select(_NEEDED["examples"]).take(pa.array(chosen))
@@ -216,6 +222,7 @@ def encode_examples(spec: FeatureSpec, data: TowerData, mask: Mask, texts: Texts
         video=video,
         past=_past(spec, data, chosen, spec.codes("context", examples, examples.column(col.OCCURRED_AT))),
         numbers=scaled,
+        told=told_by(data.examples, objectives)[torch.from_numpy(chosen)],
         label=_float_tensor(examples.column(col.LABEL)),
         weight=_float_tensor(examples.column(col.WEIGHT)),
     )

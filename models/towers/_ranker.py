@@ -39,6 +39,7 @@ from models.towers._data import (
 )
 from models.towers._losses import class_weights, mean_loss, platt
 from models.towers._modules import UserSide, VideoSide
+from models.towers._objectives import Heads, weighed
 from models.towers._store import Stored, read, write
 from models.towers._train import SCORE, Progress, Record, Run, batch_rows, hide_ids, in_chunks, run, seeded, shuffled
 from schemas import EXPOSURES
@@ -63,6 +64,8 @@ class _Ranker(nn.Module):
         self.video = VideoSide(config, spec, content_dim=content_dim, **shape)
         self.content = Content(sum(spec.width(feature) for feature in spec.of(Vector)), content_dim)
         self.crosses = Crosses(spec, config.ranker.crosses)
+        width = config.ranker.dim + content_dim + self.crosses.width + 2
+        self.heads = Heads(config.ranker.objectives, width)
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
     def start_at(self, rate: float) -> None:
@@ -90,7 +93,11 @@ class _Ranker(nn.Module):
 
     def forward(self, users: UserInputs, videos: VideoInputs) -> Tensor:
         """Logits (n,) of n pairs."""
-        return (self.user_vectors(users) * self.video_vectors(videos)).sum(dim=1)
+        return self.products(users, videos).sum(dim=1)
+
+    def products(self, users: UserInputs, videos: VideoInputs) -> Tensor:
+        """What the logits are sums of (n, width)."""
+        return self.user_vectors(users) * self.video_vectors(videos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +188,10 @@ def fit_ranker(
         shown = np.ones_like(shown)
     content = start.module.content if start is not None else content_of(spec, data.videos)
     texts = content.reader(spec)
-    train, validation = (encode_examples(spec, data, mask & shown, texts) for mask in (data.train, data.validation))
+    train, validation = (
+        encode_examples(spec, data, mask & shown, texts, objectives)
+        for mask, objectives in ((data.train, weighed(config.ranker.objectives)), (data.validation, ()))
+    )
     rate = ((train.label * train.weight).sum() / train.weight.sum()).item()
     if not 0.0 < rate < 1.0:
         raise ReelflowError(
@@ -233,11 +243,13 @@ def _train(
 
     def step(rows: Tensor) -> tuple[Tensor, int]:
         users, videos = train.user_inputs(rows), train.video_inputs(rows)
-        hidden = (
-            side.with_codes(hide_ids(side.codes, tower.id_columns, config.ranker.id_dropout, generator))
+        for_users, for_videos = (
+            hide_ids(side.codes, tower.id_columns, config.ranker.id_dropout, generator)
             for side, tower in ((users, module.user.tower), (videos, module.video.tower))
         )
-        return mean_loss(config.ranker, module(*hidden), train.label[rows], weight[rows]), len(rows)
+        products = module.products(users.with_codes(for_users), videos.with_codes(for_videos))
+        loss = mean_loss(config.ranker, products.sum(dim=1), train.label[rows], weight[rows])
+        return loss + module.heads.loss(products, train.told[rows], train.weight[rows]), len(rows)
 
     def validate() -> Mapping[str, float]:
         logits = in_chunks(lambda rows: _logits(module, validation, rows), len(validation))

@@ -62,6 +62,7 @@ CONFIG = TowersConfig(
         "hidden": (32, 16),
         "crosses": (("user_language", "video_language"),),
         "quick_rate": 3.0,
+        "objectives": {},
         "loss": "bce",
         "focal_gamma": 2.0,
         "class_balanced_beta": 0.999,
