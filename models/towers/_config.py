@@ -78,6 +78,8 @@ class RankerConfig(TrainingConfig):
 class FineTuneConfig(Section):
     """How both go on between two full trainings; see ``models.towers._fine_tune``."""
 
+    models: tuple[Literal["retrieval", "ranker"], ...]
+    """Which of the two go on."""
     rate: PositiveFloat
     """Learning rate, in those of the full training."""
     max_epochs: PositiveInt

@@ -134,6 +134,20 @@ class FittedRetrieval:
         """Whether training saw each video often enough to give it a vector of its own (n,)."""
         return self._codes(video_ids) >= RESERVED
 
+    def ranks(self, data: TowerData, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Place of each example's video (n_chosen,) among all known ones for its user at its moment, from 1; 0 if not known.
+
+        Args:
+            data: examples and features.
+            mask: which examples (n_examples,).
+        """
+        positives = _Positives.of(self.config, self.spec, data, mask)
+        known = torch.nonzero(positives.video >= RESERVED)[:, 0]
+        found = torch.zeros(len(positives.video), dtype=torch.int64)
+        with torch.inference_mode():
+            found[known] = _ranks(self.module, positives, known)
+        return np.asarray(found.numpy())
+
     def save(self, directory: Path) -> None:
         """Write the model into ``directory`` as JSON and safetensors; the same model gives the same bytes."""
         write(directory, KIND, Stored(self.config, self.spec, self.history, self.best_epoch, self.module.state_dict()))
@@ -314,21 +328,23 @@ def _users_at(module: _Retrieval, inputs: UserInputs, codes: Tensor, lengths: Te
 
 
 def _validate(module: _Retrieval, validation: _Positives, rows: Tensor) -> Mapping[str, float]:
-    """How high the videos of some positives rank for their users among all known videos.
-
-    With one relevant video, nDCG is 1 / log2(1 + rank).
-    """
-    codes = torch.arange(RESERVED, module.video.num_embeddings)
-    ranks = []
-    for part in torch.split(rows, 512):
-        of, owner = torch.unique(validation.windows.window[part], return_inverse=True)
-        state = _states(module, validation.windows, of, part, owner)
-        scores = module.scores(module.users(validation.encoded.user_inputs(part), state), codes)
-        target = validation.video[part] - RESERVED
-        ranks.append((scores > scores.gather(1, target[:, None])).sum(dim=1) + 1)
-    rank = torch.cat(ranks).double()
+    """How high the videos of some positives rank. With one relevant video, nDCG is 1 / log2(1 + rank)."""
+    rank = _ranks(module, validation, rows).double()
     recall = (rank <= _RECALL_AT).double().mean().item()
     return {SCORE: (1.0 / torch.log2(1.0 + rank)).mean().item(), f"recall_at_{_RECALL_AT}": recall}
+
+
+def _ranks(module: _Retrieval, positives: _Positives, rows: Tensor) -> Tensor:
+    """Place of the videos of some positives for their users among all known videos, from 1 (n_rows,)."""
+    codes = torch.arange(RESERVED, module.video.num_embeddings)
+    ranks = [torch.empty(0, dtype=torch.int64)]
+    for part in torch.split(rows, 512):
+        of, owner = torch.unique(positives.windows.window[part], return_inverse=True)
+        state = _states(module, positives.windows, of, part, owner)
+        scores = module.scores(module.users(positives.encoded.user_inputs(part), state), codes)
+        target = positives.video[part] - RESERVED
+        ranks.append((scores > scores.gather(1, target[:, None])).sum(dim=1) + 1)
+    return torch.cat(ranks)
 
 
 def _numpy(tensor: Tensor) -> Vectors:

@@ -69,7 +69,7 @@ CONFIG = TowersConfig(
         "batch_size": 512,
         "average": 0.0,
     },
-    fine_tune={"rate": 0.1, "max_epochs": 2, "check_fraction": 0.2},
+    fine_tune={"models": ("retrieval", "ranker"), "rate": 0.1, "max_epochs": 2, "check_fraction": 0.2},
 )
 
 
