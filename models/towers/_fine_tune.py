@@ -34,8 +34,8 @@ def fine_tune(model: Model, config: TowersConfig, data: TowerData, new: Mask, se
         seed: of the training.
 
     Returns:
-        The new model; the same one where it is not among ``fine_tune.models``, nothing new can be learned, or it did not help on
-        the newest examples.
+        The new model; the same one where it is not among ``fine_tune.models``, where nothing new can be learned, or where that
+        did not help on the newest examples.
     """
     if ("retrieval" if isinstance(model, FittedRetrieval) else "ranker") not in config.fine_tune.models:
         return model
