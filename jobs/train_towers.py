@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from conf import load
 from jobs import _bundles, _stage, _training
@@ -27,10 +25,8 @@ from jobs._tables import Pending, Unit
 from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
-from models import metrics as quality
 from models.logistic import FittedLogistic, LogisticConfig, fit_logistic
 from models.towers import FittedRanker, FittedRetrieval, TowerData, TowersConfig, fit_ranker, fit_retrieval
-from schemas import columns as col
 from schemas.errors import ReelflowError
 
 LOGISTIC = f"{_bundles.HOLDOUT}/logistic"
@@ -55,15 +51,13 @@ def run(context: Context) -> Report:
     if judged is not data:
         added = judged.examples.num_rows - data.examples.num_rows
         context.say(f"hardly any skipped impressions in the log: {added:,} random unwatched videos added for the ranker")
-    checkpoints = context.run_folder / "checkpoints" / recipe.digest
+    checkpoints = context.run_folder / "trainings" / recipe.digest
     models = {
         **_fit(context, config, "retrieval", data, checkpoints),
         **_fit(context, config, "ranker", judged, checkpoints),
     }
     logistic = _fit_logistic(judged)
-    ranker = models[f"{_bundles.HOLDOUT}/ranker"]
-    assert isinstance(ranker, FittedRanker)
-    metrics = _ranker_metrics(ranker, judged)
+    metrics = _validation_metrics(models)
 
     def write(folder: Path) -> None:
         for name, model in {**models, LOGISTIC: logistic}.items():
@@ -81,7 +75,7 @@ def run(context: Context) -> Report:
     said = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
     return Report(
         read={"examples": data.examples.num_rows},
-        notes=[f"ranker on the test split: {said}", f"candidate v{version}"],
+        notes=[f"on the validation split: {said}", f"candidate v{version}"],
         facts=metrics,
     )
 
@@ -154,21 +148,14 @@ def _progress(context: Context, what: str) -> Callable[[Mapping[str, Any]], None
     return say
 
 
-def _ranker_metrics(ranker: FittedRanker, data: TrainingSet) -> dict[str, float]:
-    """Weighted classification metrics on the test split's impressions (V2); none where these have one label only."""
-    mask = data.test & pc.equal(data.examples[col.EXPOSURE], "impression").to_numpy()
-    test = data.examples.filter(pa.array(mask))
-    labels = test[col.LABEL].to_numpy()
-    if len(np.unique(labels)) < 2:
-        return {}
-    weights = test[col.WEIGHT].to_numpy()
-    predicted = ranker.predict(tower_data(data), mask)
-    return {
-        "roc_auc": quality.roc_auc(labels, predicted, weights),
-        "pr_auc": quality.pr_auc(labels, predicted, weights),
-        "log_loss": quality.log_loss(labels, predicted, weights),
-        "calibration_error": quality.expected_calibration_error(labels, predicted, weights),
-    }
+def _validation_metrics(models: Mapping[str, FittedRetrieval | FittedRanker]) -> dict[str, float]:
+    """What the early models reached in their best epoch, and which it was."""
+    found: dict[str, float] = {}
+    for name in ("retrieval", "ranker"):
+        model = models[f"{_bundles.EARLY}/{name}"]
+        best = model.history[model.best_epoch - 1] if model.best_epoch else {}
+        found |= {f"{name}_{key}": value for key, value in best.items() if key != "train_loss"}
+    return found
 
 
 def main() -> None:
