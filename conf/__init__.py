@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["ConfigError", "Section", "home", "load", "repository", "resolved"]
+__all__ = ["ConfigError", "Section", "home", "load", "repository", "resolved", "workspace"]
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -43,6 +44,21 @@ def home() -> Path:
     """The workspace: every file that a run writes lies below it (``REELFLOW_HOME``, default ``var`` in the repository)."""
     chosen = os.environ.get("REELFLOW_HOME")
     return Path(chosen).expanduser().resolve() if chosen else repository() / "var"
+
+
+@contextmanager
+def workspace(folder: Path, settings: Path | None) -> Iterator[None]:
+    """Inside, this process's workspace is ``folder``, and its settings are those of a file, or the defaults."""
+    laid = {"REELFLOW_HOME": str(folder), "REELFLOW_CONF": str(settings or "")}
+    before = {name: os.environ.get(name) for name in laid}
+    os.environ.update(laid)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def resolved() -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from conf import repository
+from conf import repository, workspace
 from jobs import _stage
 from jobs._stage import Context
 from jobs._window import DAY, HOUR, Window, floor_day, iso, midnight
@@ -57,15 +57,8 @@ class Workspace:
     @contextmanager
     def environment(self) -> Iterator[None]:
         """Let this process's configuration be that of the workspace."""
-        before = {name: os.environ.get(name) for name in self._variables}
-        os.environ.update(self._variables)
-        try:
+        with workspace(self.home, self.conf):
             yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
 
     def context(self, as_of: datetime) -> Context:
         """What a stage as of a moment is given; to be used within ``environment``."""

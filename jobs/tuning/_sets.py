@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from conf import Section, home, load
+from conf import Section, home, load, workspace
 from jobs import _stage, _training
 from jobs._example_features import FeaturesConfig
 from jobs._recipe import Recipe, code_version
@@ -47,16 +46,8 @@ class Place:
             yield
             return
         own = self.home / "conf.yaml"
-        laid = {"REELFLOW_HOME": str(self.home), "REELFLOW_CONF": str(own) if own.exists() else ""}
-        before = {name: os.environ.get(name) for name in laid}
-        os.environ.update(laid)
-        try:
+        with workspace(self.home, own if own.exists() else None):
             yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
 
     def context(self) -> Context:
         """What a stage is given there; to be used within ``environment``."""

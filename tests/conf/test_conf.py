@@ -1,10 +1,11 @@
 import importlib
+import os
 
 import pytest
 import yaml
 
 import conf
-from conf import ConfigError, Section, home, load, repository, resolved
+from conf import ConfigError, Section, home, load, repository, resolved, workspace
 from conf.paths import Paths, paths
 
 # Every section, and the class that loads it: a new section must be named here.
@@ -215,3 +216,19 @@ class TestPlaces:
 def test_public_names_exist():
     assert conf.__all__ == sorted(conf.__all__)
     assert all(hasattr(conf, name) for name in conf.__all__)
+
+
+def test_a_workspace_is_laid_over_and_taken_away(tmp_path, monkeypatch):
+    monkeypatch.setenv("REELFLOW_HOME", str(tmp_path / "before"))
+    monkeypatch.delenv("REELFLOW_CONF", raising=False)
+    settings = tmp_path / "conf.yaml"
+    settings.write_text("window: {lookback_days: 5}\n")
+    with pytest.raises(KeyError), workspace(tmp_path, settings):
+        assert home() == tmp_path
+        assert resolved()["window"]["lookback_days"] == 5
+        raise KeyError
+    assert home() == tmp_path / "before"
+    assert "REELFLOW_CONF" not in os.environ
+    monkeypatch.setenv("REELFLOW_CONF", str(settings))
+    with workspace(tmp_path, None):
+        assert resolved()["window"]["lookback_days"] != 5
