@@ -104,7 +104,7 @@ class TowersConfig(Section):
     sparse_rows: PositiveInt
     """Id tables with more rows than this get sparse updates: a step then costs what its batch touches."""
     threads: PositiveInt
-    """Processor threads of a training. The same number gives the same arrays; small batches gain nothing from more."""
+    """Processor threads of a training. The same number gives the same arrays; small batches gain little from more."""
     seed: int
     """Of initial values, order, dropout and sampled negatives."""
     retrieval: RetrievalConfig
