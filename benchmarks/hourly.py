@@ -1,9 +1,10 @@
 """``python -m benchmarks.hourly HOME@AS_OF``: what hourly fine-tuning gains on the hours that follow (M8).
 
 Takes a workspace with a lake, and its own ``conf.yaml`` if it has one. Both towers train as of the start of the validation
-split. So many hours later they are fine-tuned on what is known by then, and judged, beside the models they went on from, on
-the next three hours of the validation split: log loss of the ranker on impressions, mean of 1 / log2(1 + rank) of retrieval's
-positives in the whole catalogue, 0 for a video that it does not know. The test split is not read.
+split, stopped by all of it. So many hours later they are fine-tuned on what is known by then, and judged, beside the models
+they went on from, on the next three hours of the validation split: log loss of the ranker on impressions, mean of
+1 / log2(1 + rank) of retrieval's positives in the whole catalogue, 0 for a video that it does not know. The test split is not
+read.
 """
 
 from __future__ import annotations

@@ -67,6 +67,9 @@ class RandomNegativesConfig(Section):
     """Of the draw."""
 
 
+CODE = ("jobs/_training.py", "jobs/_counts.py", "jobs/_example_features.py", "jobs/_trends.py", "jobs/_arrow.py")
+"""What determines what is read here, beside ``models`` and ``schemas``."""
+
 _LATEST = (USER_FEATURES, VIDEO_FEATURES, USER_VERSIONS, VIDEO_VERSIONS, VIDEO_TEXT, QUERY_TEXT)
 """Tables of which a run reads its last day."""
 
@@ -106,8 +109,8 @@ class TrainingSet:
     test_start: datetime
     half_life_days: float
     histories: Callable[[], Iterator[pa.Table]] | None = None
-    """Gives the lists of EXAMPLE_FEATURES in the order in which they are stored, part by part; None where the examples have
-    them."""
+    """Gives the lists of EXAMPLE_FEATURES in the order in which they are stored, part by part; None where they
+    were not asked for, or where the examples have them."""
 
 
 def inputs(context: Context) -> dict[str, str]:
@@ -173,7 +176,7 @@ def read(context: Context, *, features: bool = True) -> TrainingSet:
         queries=latest[QUERY_TEXT],
         watches=_watches(context) if features else _NO_WATCHES,
         counts=counts,
-        histories=partial(_histories, lake, partitions),
+        histories=partial(_histories, lake, partitions) if features else None,
         train=known <= last_train,
         validation=(occurred > last_train) & (known <= last_validation),
         test=occurred > last_validation,
@@ -222,8 +225,9 @@ def with_random_negatives(lake: Lake, data: TrainingSet, config: RandomNegatives
 
     A log of ratings or of explicit feedback holds only what users chose to watch: a ranker trained on it learns which
     watched video is liked, and nothing of which video is watched at all. Each positive then brings ``per_positive`` videos,
-    drawn evenly from the catalogue, that its user has no example of, at its own time, with weight 1. What the ranker then
-    predicts is no longer a rate of the platform.
+    drawn evenly from the catalogue of its time, at its own time, with weight 1. What the ranker then predicts is no longer a
+    rate of the platform. Its user has no example of them in its own split or an earlier one: that somebody acts on a video in
+    the test split must not keep it from being a negative of the train split.
 
     Returns:
         ``data`` itself where missed impressions are more than ``unless_missed_share`` of all, else the larger set.
@@ -238,9 +242,17 @@ def with_random_negatives(lake: Lake, data: TrainingSet, config: RandomNegatives
     videos = np.sort(data.videos[col.VIDEO_ID].to_numpy())
     drawn = videos[rng.integers(len(videos), size=len(positives))]
     users = data.examples[col.USER_ID].to_numpy()
-    seen = pa.table({"user": users, "video": data.examples[col.VIDEO_ID]}).group_by(["user", "video"]).aggregate([])
+    split = np.where(data.test, 2, np.where(data.train, 0, 1))
+    seen = pa.table({"user": users, "video": data.examples[col.VIDEO_ID], "split": split})
+    seen = seen.group_by(["user", "video"]).aggregate([("split", "min")])
     pairs = pa.table({"user": users[positives], "video": drawn, "row": np.arange(len(positives))})
-    fresh = np.sort(pairs.join(seen, ["user", "video"], join_type="left anti")["row"].to_numpy())
+    met = pairs.join(seen, ["user", "video"], join_type="inner")
+    rows, first = met["row"].to_numpy(), met["split_min"].to_numpy()
+    fresh = np.ones(len(positives), dtype=bool)
+    fresh[rows[first <= split[positives[rows]]]] = False
+    uploaded = look_up(pa.array(drawn), data.videos, col.VIDEO_ID, [col.UPLOADED_AT])[col.UPLOADED_AT]
+    later = pc.greater(uploaded, data.examples[col.OCCURRED_AT].take(pa.array(positives)))
+    fresh &= ~pc.fill_null(later, False).to_numpy(zero_copy_only=False)
     positives, drawn = positives[fresh], drawn[fresh]
     rows = data.examples.take(pa.array(positives))
     replaced = {

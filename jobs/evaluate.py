@@ -138,7 +138,7 @@ def _choose_weights(
     context: Context, config: EvaluationConfig, ranking: RecommendConfig, early: Ensemble, data: TrainingSet
 ) -> RecommendConfig:
     """Weigh the models by the validation split, with models that have not seen it."""
-    known = data.examples.filter(pa.array(~data.test))
+    known = data.examples.filter(pc.less_equal(data.examples[col.KNOWN_AT], pa.scalar(data.test_start)))
     then = _training.world_at(context, data, data.validation_start)
     return evaluation.choose_weights(ranking, early, _holdout(config, data, then, known, at=data.validation_start))
 

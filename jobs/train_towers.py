@@ -29,6 +29,7 @@ from models.logistic import FittedLogistic, LogisticConfig, fit_logistic
 from models.towers import FittedRanker, FittedRetrieval, TowerData, TowersConfig, fit_ranker, fit_retrieval
 from schemas.errors import ReelflowError
 
+_CODE = ("jobs/train_towers.py", "jobs/_tower_data.py", *_training.CODE, "models", "schemas")
 LOGISTIC = f"{_bundles.HOLDOUT}/logistic"
 """Where the ranker's baseline lies, below the bundle."""
 
@@ -101,9 +102,10 @@ def _recipe(context: Context) -> Recipe:
         "towers": load("towers", TowersConfig).model_dump(mode="json"),
         "logistic": load("logistic", LogisticConfig).model_dump(mode="json"),
         "split": load("split", _training.SplitConfig).model_dump(mode="json"),
+        "popularity_half_life_days": load("features", FeaturesConfig).popularity_half_life_days,
         "window": str(context.window),
     }
-    return Recipe(_training.inputs(context), code_version("jobs/train_towers.py", "jobs/_training.py", "models"), parameters)
+    return Recipe(_training.inputs(context), code_version(*_CODE), parameters)
 
 
 def _fit(
@@ -131,7 +133,7 @@ def _fit_logistic(data: TrainingSet) -> FittedLogistic:
 
 
 def _known(data: TrainingSet) -> TowerData:
-    """To train on all that was known when the test split began."""
+    """To train on both splits before the test split."""
     return dataclasses.replace(tower_data(data), train=data.train | data.validation, validation=np.zeros_like(data.validation))
 
 

@@ -28,7 +28,7 @@ from schemas import EXPOSURES
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
-_CODE = ("jobs/tuning/_models.py", "jobs/tuning/_sets.py", "jobs/tuning/_study.py", "jobs/_training.py", "models", "schemas")
+_CODE = ("jobs/tuning/_models.py", "jobs/tuning/_sets.py", "jobs/tuning/_study.py", *_training.CODE, "models", "schemas")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,10 @@ class Content(nn.Module):
             return
         mean = rows.mean(dim=0)
         centred = rows - mean
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # eigenvectors differ in their last bits from one number of threads to another
         _, vectors_ = torch.linalg.eigh(centred.T @ centred / len(rows))
+        torch.set_num_threads(threads)
         kept = vectors_[:, -self.dim :].flip(1)
         # The sign of a component is arbitrary: the same data must give the same one.
         kept = kept * torch.sign(kept.gather(0, kept.abs().argmax(dim=0, keepdim=True)))

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from models.towers._config import TowersConfig
 from models.towers._data import Mask, TowerData
-from models.towers._ranker import FittedRanker, fit_ranker
+from models.towers._ranker import FittedRanker, fit_ranker, read_by_ranker
 from models.towers._retrieval import FittedRetrieval, fit_retrieval
+from models.towers._train import SCORE
 from schemas import columns as col
 
 Rows = npt.NDArray[np.signedinteger]
@@ -29,7 +31,7 @@ def fine_tune(model: Model, config: TowersConfig, data: TowerData, new: Mask, se
     Args:
         model: of the last full training.
         config: section ``towers``.
-        data: examples in order of time, and features.
+        data: examples and features.
         new: which examples the model has not seen (n_examples,).
         seed: of the training.
 
@@ -37,17 +39,19 @@ def fine_tune(model: Model, config: TowersConfig, data: TowerData, new: Mask, se
         The new model; the same one where it is not among ``fine_tune.models``, where nothing new can be learned, or where that
         did not help on the newest examples.
     """
-    if ("retrieval" if isinstance(model, FittedRetrieval) else "ranker") not in config.fine_tune.models:
+    name = "retrieval" if isinstance(model, FittedRetrieval) else "ranker"
+    if name not in config.fine_tune.models:
         return model
-    rows = np.flatnonzero(new)
-    label = data.examples.column(col.LABEL).to_numpy()
+    rows = np.flatnonzero(new & read_by_ranker(data, new) if name == "ranker" else new)
+    rows = rows[np.argsort(data.examples.column(col.OCCURRED_AT).cast(pa.int64()).to_numpy()[rows], kind="stable")]
     kept = len(rows) - round(config.fine_tune.check_fraction * len(rows))
-    if not label[rows[:kept]].any() or label[rows[:kept]].all():
+    label = data.examples.column(col.LABEL).to_numpy()[rows[:kept]]
+    if not label.any() or (name == "ranker" and label.all()):
         return model
     fit = fit_retrieval if isinstance(model, FittedRetrieval) else fit_ranker
     gentle = _gentle(config)
     tried = fit(gentle, _only(data, rows[:kept], rows[kept:]), seed, start=model)
-    if not tried.best_epoch:
+    if not tried.best_epoch or SCORE not in tried.history[-1]:
         return model
     return fit(gentle, _only(data, rows, rows[:0]), seed, epochs=tried.best_epoch, start=model)
 

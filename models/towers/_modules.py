@@ -81,8 +81,9 @@ class Tower(nn.Module):
 
     def rows(self, names: Sequence[str]) -> dict[str, Axes]:
         """Weights whose rows are codes, for the features of this tower in the order of its columns."""
-        ids = {f"ids.{number}.weight": ((names[place],),) for number, place in enumerate(self.id_columns)}
-        return {**ids, "categories.weight": (tuple(names[place] for place in self.category_columns),)}
+        ids: dict[str, Axes] = {f"ids.{number}.weight": ((names[place],),) for number, place in enumerate(self.id_columns)}
+        categories = tuple(names[place] for place in self.category_columns)
+        return {**ids, "categories.weight": (categories,)} if categories else ids
 
     def forward(self, codes: Tensor, numbers: Tensor | None = None) -> Tensor:
         """Vectors (n, out) of codes (n, n_features) and, where the tower has them, numbers (n, n_numeric)."""

@@ -183,9 +183,8 @@ def fit_ranker(
     spec = data.fit_spec(min_count=config.min_count, leave_out=config.leave_out)
     if start is not None:
         spec = start.spec.extended(spec)
-    shown = pc.equal(data.examples.column(col.EXPOSURE), _SHOWN).to_numpy()
-    if not (shown & data.train).any():
-        shown = np.ones_like(shown)
+    _check_alike(config, start)
+    shown = read_by_ranker(data, data.train)
     content = start.module.content if start is not None else content_of(spec, data.videos)
     texts = content.reader(spec)
     train, validation = (
@@ -206,6 +205,7 @@ def fit_ranker(
         module.start_at(rate)
         if start is not None:
             carry(module, module.rows(), spec, start.module, start.spec)
+            module.calibration.copy_(torch.tensor([1.0, 0.0]))
         module.user.know(content_table(content, spec, data.videos, "video_id"))
         trained = _train(
             config,
@@ -223,6 +223,27 @@ def fit_ranker(
             logits = in_chunks(lambda rows: _logits(module, held, rows), len(held))
             module.calibration.copy_(torch.tensor(platt(logits, held.label, held.weight)))
     return FittedRanker(config, spec, trained.history, trained.best_epoch, module)
+
+
+def read_by_ranker(data: TowerData, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which examples the ranker learns from (n_examples,): impressions, or all where ``mask`` holds none."""
+    shown: npt.NDArray[np.bool_] = pc.equal(data.examples.column(col.EXPOSURE), _SHOWN).to_numpy()
+    return shown if (shown & mask).any() else np.ones_like(shown)
+
+
+def _check_alike(config: TowersConfig, start: FittedRanker | None) -> None:
+    """Refuse a start in which the same places mean other pairs or objectives."""
+    if start is None:
+        return
+    for name in ("crosses", "objectives"):
+        then, now = (getattr(found.ranker, name) for found in (start.config, config))
+        if name == "objectives":
+            then, now = weighed(then), weighed(now)
+        if then != now:
+            raise ReelflowError(
+                f"ranker: the model to begin with has other towers.ranker.{name}: found {list(then)}, expected {list(now)}; "
+                "train in full"
+            )
 
 
 def _train(

@@ -18,6 +18,8 @@ from tests.builders import MADE_BY_HAND, NO_HISTORY, NO_TRENDS, arrow, interacti
 START = datetime(2026, 1, 6, 12, tzinfo=UTC)
 CONFIG = RandomNegativesConfig(per_positive=3, unless_missed_share=0.5, seed=1)
 
+LATE, UPLOADED = 59, START + timedelta(hours=10)
+
 
 def example(number: int, user: int, video: int, *, label: int, missed: bool) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(EXAMPLES.columns)
@@ -43,10 +45,11 @@ def training_set(rows: list[dict[str, object]]) -> TrainingSet:
         }
     )
     halves = np.arange(len(rows)) < len(rows) // 2
+    uploaded = [None if video != LATE else UPLOADED for video in range(10, 60)]
     return TrainingSet(
         examples=pa.Table.from_pylist(rows, schema=schema),
         users=pa.table({col.USER_ID: [1, 2]}),
-        videos=pa.table({col.VIDEO_ID: np.arange(10, 60)}),
+        videos=pa.table({col.VIDEO_ID: np.arange(10, 60), col.UPLOADED_AT: pa.array(uploaded, pa.timestamp("us", tz="UTC"))}),
         watches=pa.table({}),
         user_versions=pa.table({}),
         video_versions=pa.table({}),
@@ -87,16 +90,37 @@ def test_each_positive_brings_unseen_videos_at_its_own_time_and_on_its_own_side(
     data = training_set(ALL_WATCHED)
     more = with_random_negatives(lake, data, CONFIG)
     added = more.examples.slice(data.examples.num_rows).to_pylist()
-    seen = {(row[col.USER_ID], row[col.VIDEO_ID]) for row in ALL_WATCHED}
+    train, both = ({(row[col.USER_ID], row[col.VIDEO_ID]) for row in ALL_WATCHED[:end]} for end in (12, 24))
     positives = {(row[col.USER_ID], row[col.OCCURRED_AT]) for row in ALL_WATCHED if row[col.LABEL]}
     assert 8 * 3 // 2 < len(added) <= 8 * 3  # 8 positives; a few draws hit a video that the user has seen
     assert {(row[col.USER_ID], row[col.OCCURRED_AT]) for row in added} == positives
-    assert not {(row[col.USER_ID], row[col.VIDEO_ID]) for row in added} & seen
+    pairs = [(row[col.USER_ID], row[col.VIDEO_ID]) for row in added]
+    assert not {pair for pair, own in zip(pairs, more.train[24:], strict=True) if own} & train
+    assert not {pair for pair, own in zip(pairs, more.validation[24:], strict=True) if own} & both
     assert {(row[col.LABEL], row[col.WEIGHT]) for row in added} == {(0, 1.0)}
     middle = ALL_WATCHED[12][col.OCCURRED_AT]
     assert more.train[24:].tolist() == [row[col.OCCURRED_AT] < middle for row in added]
     assert more.validation[24:].tolist() == [row[col.OCCURRED_AT] >= middle for row in added]
     assert set(VIDEO_COUNTS.columns) <= set(more.examples.column_names)
+
+
+def test_what_later_splits_hold_is_no_reason_to_be_left_out(lake):
+    many = RandomNegativesConfig(per_positive=200, unless_missed_share=0.5, seed=2)
+    more = with_random_negatives(lake, training_set(ALL_WATCHED), many)
+    added = more.examples.slice(24).to_pylist()
+    train = {(row[col.USER_ID], row[col.VIDEO_ID]) for row, own in zip(added, more.train[24:], strict=True) if own}
+    later = {(row[col.USER_ID], row[col.VIDEO_ID]) for row in ALL_WATCHED[12:]}
+    earlier = {(row[col.USER_ID], row[col.VIDEO_ID]) for row in ALL_WATCHED[:12]}
+    assert train & (later - earlier)
+
+
+def test_videos_are_not_drawn_before_they_are_uploaded(lake):
+    many = RandomNegativesConfig(per_positive=200, unless_missed_share=0.5, seed=2)
+    added = with_random_negatives(lake, training_set(ALL_WATCHED), many).examples.slice(24).to_pylist()
+    moments = {row[col.OCCURRED_AT] for row in added if row[col.VIDEO_ID] == LATE}
+    assert moments
+    assert min(moments) >= UPLOADED
+    assert min(row[col.OCCURRED_AT] for row in added) < UPLOADED
 
 
 def test_counters_are_those_of_the_drawn_video_at_the_midnight_before(lake):

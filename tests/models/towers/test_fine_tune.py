@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from models.towers import fine_tune, fit_ranker, fit_retrieval
+from models.towers import FittedRetrieval, fine_tune, fit_ranker, fit_retrieval
 from tests.models.towers.planted import AS_OF, CONFIG, N_VIDEOS, QUERIES, data, users_now, videos_now
 
 FITS = {"retrieval": fit_retrieval, "ranker": fit_ranker}
@@ -80,3 +80,44 @@ def test_what_does_not_help_on_the_newest_is_left(planted):
     model = fit_ranker(CONFIG, replace(found, train=~late), 1, epochs=3)
 
     assert fine_tune(model, BRISK, replace(found, examples=examples), late, 1) is model
+
+
+def test_without_anything_to_check_by_the_model_stays(planted):
+    """The newest fifth has nothing relevant, so nothing says whether going on helps retrieval."""
+    found, late = planted
+    rows = np.flatnonzero(late)
+    label = found.examples["label"].to_numpy().copy()
+    label[rows[round(0.7 * len(rows)) :]] = 0
+    examples = found.examples.set_column(found.examples.column_names.index("label"), "label", pa.array(label))
+    model = fit_retrieval(CONFIG, replace(found, train=~late), 1, epochs=1)
+
+    assert fine_tune(model, BRISK, replace(found, examples=examples), late, 1) is model
+
+
+def test_the_newest_are_so_by_their_time_wherever_they_stand(model, planted):
+    found, late = planted
+    order = np.random.default_rng(0).permutation(len(late))
+    mixed = replace(found, examples=found.examples.take(order), train=found.train[order], validation=found.validation[order])
+    one, two = fine_tune(model, BRISK, found, late, 1), fine_tune(model, BRISK, mixed, late[order], 1)
+
+    assert one.best_epoch > 0
+    assert two.best_epoch > 0
+
+
+def test_a_model_that_is_not_named_stays(planted):
+    found, late = planted
+    only = BRISK.model_copy(update={"fine_tune": BRISK.fine_tune.model_copy(update={"models": ("retrieval",)})})
+    model = fit_ranker(CONFIG, replace(found, train=~late), 1, epochs=1)
+
+    assert fine_tune(model, only, found, late, 1) is model
+
+
+def test_a_stored_model_goes_on_alike(planted, tmp_path):
+    found, late = planted
+    model = fit_retrieval(CONFIG, replace(found, train=~late), 1, epochs=3)
+    model.save(tmp_path)
+
+    np.testing.assert_array_equal(
+        scores_of_newest(fine_tune(model, BRISK, found, late, 1)),
+        scores_of_newest(fine_tune(FittedRetrieval.load(tmp_path), BRISK, found, late, 1)),
+    )

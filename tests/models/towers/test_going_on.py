@@ -120,3 +120,44 @@ def test_a_start_with_other_features_is_refused(planted):
 
     with pytest.raises(ReelflowError, match="other declarations"):
         fit_ranker(CONFIG, planted, 1, epochs=1, start=other)
+
+
+@pytest.mark.parametrize(("name", "field"), [("crosses", {"crosses": ()}), ("objectives", {"objectives": {"clicked": 0.5}})])
+def test_a_start_with_other_pairs_or_objectives_is_refused(planted, name, field):
+    clicked = replace(planted, examples=planted.examples.append_column("clicked", planted.examples["label"]))
+    other = fit_ranker(with_settings(ranker=field), clicked, 1, epochs=1)
+
+    with pytest.raises(ReelflowError, match=rf"has other towers\.ranker\.{name}: "):
+        fit_ranker(CONFIG, planted, 1, epochs=1, start=other)
+
+
+def test_a_tower_without_categories_goes_on(planted):
+    config = with_settings(leave_out=("video_language",), ranker={"crosses": ()})
+    before = fit_ranker(config, planted, 1, epochs=1)
+    still = fit_ranker(with_settings(config, ranker=STILL), planted, 2, epochs=1, start=before)
+
+    for then, now in zip(vectors("ranker", before), vectors("ranker", still), strict=True):
+        np.testing.assert_allclose(now, then, atol=1e-5)
+
+
+def test_going_on_with_a_distorting_loss_stays_calibrated(planted):
+    config = with_settings(ranker={"loss": "focal"})
+    before = fit_ranker(config, planted, 1, epochs=2)
+    after = fit_ranker(config, planted, 2, epochs=1, start=before)
+
+    predicted, label = after.predict(planted, planted.train), planted.examples["label"].to_numpy()[planted.train]
+    assert predicted.mean() == pytest.approx(label.mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_training_of_fixed_epochs_is_resumed_too(planted, tmp_path, name):
+    def kill(record):
+        if record["epoch"] == 2:
+            raise KilledError
+
+    start = FITS[name](CONFIG, planted, 3, epochs=1)
+    with pytest.raises(KilledError):
+        FITS[name](CONFIG, planted, 1, kill, epochs=3, start=start, checkpoint=tmp_path / "run")
+    resumed = FITS[name](CONFIG, planted, 1, epochs=3, start=start, checkpoint=tmp_path / "run")
+
+    assert weights(resumed) == weights(FITS[name](CONFIG, planted, 1, epochs=3, start=start))
