@@ -1,7 +1,7 @@
 """Training of the ranker: examples a second against a plain ``DataLoader`` loop, and memory by the number of examples.
 
 Impressions with every feature of ``models.features``: 30 watches, 10 likes, 20 impressions and 5 searches in the histories, all
-full, titles of 384 numbers, 20,000 users and as many videos; widths and batches are those of the configuration. The reference
+full, titles of 384 numbers, 20,000 users and as many videos; widths and batches are those of the configuration, a thread a core. The reference
 has the same encoded rows, module, loss and batch size, and AdamW; its ``Dataset`` gives one example at a time and its
 ``DataLoader`` puts batches together. Both encode before the clock starts; of each the best pass counts, of 3 over all examples
 and of 3 over the loader's 40,960.
@@ -52,7 +52,8 @@ _MICROS_PER_DAY = 86_400_000_000
 
 def measure() -> list[Figure]:
     config = load("towers", TowersConfig)
-    config = config.model_copy(update={"ranker": config.ranker.model_copy(update={"min_steps_per_epoch": 1})})
+    ranker = config.ranker.model_copy(update={"min_steps_per_epoch": 1})
+    config = config.model_copy(update={"ranker": ranker, "threads": len(os.sched_getaffinity(0))})
     data, marks = examples(EXAMPLES), list[float]()
     fit_ranker(config, data, 1, lambda _: marks.append(time.perf_counter()), epochs=4)
     seconds = min(np.diff(marks))
