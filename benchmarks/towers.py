@@ -1,10 +1,10 @@
 """Training of the ranker: examples a second against a plain ``DataLoader`` loop, and memory by the number of examples.
 
 Impressions with every feature of ``models.features``: 30 watches, 10 likes, 20 impressions and 5 searches in the histories, all
-full, titles of 384 numbers, 20,000 users and as many videos; widths and batches are those of the configuration, a thread a core. The reference
-has the same encoded rows, module, loss and batch size, and AdamW; its ``Dataset`` gives one example at a time and its
-``DataLoader`` puts batches together. Both encode before the clock starts; of each the best pass counts, of 3 over all examples
-and of 3 over the loader's 40,960.
+full, titles of 384 numbers, 20,000 users and as many videos; widths and batches are those of the configuration, a thread a
+core. The reference has the same encoded rows, module, loss and batch size, and AdamW; its ``Dataset`` gives one example at a
+time and its ``DataLoader`` puts batches together. Both encode before the clock starts; of each the best pass counts, of 3 over
+all examples and of 3 over the loader's 40,960.
 
 Memory is the peak of a process of its own that encodes ``REELFLOW_BENCH_EXAMPLES`` examples (1,000,000 without it, several
 separated by commas), whose histories come in parts as they do from Parquet, and trains an epoch; the reference is the size of

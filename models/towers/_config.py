@@ -104,8 +104,8 @@ class TowersConfig(Section):
     sparse_rows: PositiveInt
     """Id tables with more rows than this get sparse updates: a step then costs what its batch touches."""
     threads: PositiveInt
-    """Processor threads of a training. The same number gives the same arrays. Two took 1.3 times less where nothing else ran,
-    and several times more where another process wanted the cores."""
+    """Processor threads of a training. The same number gives the same arrays. Two are 1.3 times as fast as one where nothing
+    else runs, and much slower where another process wants the cores."""
     seed: int
     """Of initial values, order, dropout and sampled negatives."""
     retrieval: RetrievalConfig
