@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Study:
 
 def digest(model: Model, sets: Sequence[DataSet], seed: int) -> str:
     """Digest of everything that determines a study: one of other data, code or settings is another study."""
-    content = canonical([model.name, seed, *(asdict(one.recipe) for one in sets)])
+    content = canonical([model.name, seed, *(one.recipe.digest for one in sets)])
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

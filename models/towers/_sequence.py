@@ -48,8 +48,7 @@ class _Block(nn.Module):
         bias = (self.distance[:, distances] + mask)[None]
         seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         x = x + self.dropout(self.answer(seen.transpose(1, 2).reshape(n, length, dim)))
-        x = x + self.dropout(self.perceptron(self.before_perceptron(x)))
-        return x
+        return x + self.dropout(self.perceptron(self.before_perceptron(x)))  # type: ignore[no-any-return]
 
 
 class SequenceEncoder(nn.Module):

@@ -108,12 +108,12 @@ def run(
     measure = validate if epochs is None else None
     last = epochs or config.max_epochs
     so_far = _SoFar([], 0, -math.inf, None)
-    if started and measure is not None:
+    if checkpoint is not None and (found := checkpoint.load()) is not None:
+        so_far = _go_on(module, optimizers, average, generator, found)
+    elif started and measure is not None:
         module.eval()
         with torch.inference_mode():
             so_far = _SoFar([], 0, measure()[SCORE], copy.deepcopy(module.state_dict()))
-    if checkpoint is not None and (found := checkpoint.load()) is not None:
-        so_far = _go_on(module, optimizers, average, generator, found)
     for epoch in range(len(so_far.history) + 1, last + 1):
         if so_far.is_over(config.patience):
             break
@@ -178,7 +178,7 @@ class _SoFar:
 
     def is_over(self, patience: int) -> bool:
         """Whether as many epochs as patience allows have not been better."""
-        return len(self.history) - self.best_epoch >= patience and bool(self.history)
+        return len(self.history) - self.best_epoch >= patience
 
 
 def _go_on(
