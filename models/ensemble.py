@@ -66,7 +66,7 @@ class Ensemble:
             at: when the recommendations will be shown.
         """
         ids = users[col.USER_ID].to_numpy()
-        indptr, watched = _watched(users[col.WATCHED], catalogue.video_ids)
+        indptr, watched = watched_positions(users[col.WATCHED], catalogue.video_ids)
         return UserBatch(
             user_ids=ids,
             retrieval=self.retrieval.user_vectors(users, queries, at),
@@ -120,7 +120,9 @@ def _blocked(lists: pa.ListArray) -> tuple[tuple[str, ...], npt.NDArray[np.bool_
     return tuple(countries), mask
 
 
-def _watched(lists: pa.ChunkedArray, video_ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def watched_positions(
+    lists: pa.ChunkedArray, video_ids: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Watched videos as (indptr, positions); those that left the catalogue are dropped."""
     flat = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     rows = pc.list_parent_indices(flat).to_numpy()

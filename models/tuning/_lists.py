@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from models._topk import pack, smallest, unpack
+from models.ensemble import watched_positions
 from models.evaluation import Holdout
-from models.ids import IdMap
 from models.metrics import means, ranking_metrics
 from schemas import columns as col
 
@@ -29,10 +28,10 @@ def foresight(
         videos: float32 ``(n_videos, d)`` of the world's videos in ascending order of the id.
         known: bool ``(n_videos,)``: which may be proposed; ``None`` for those that are not all zeros.
     """
-    ids = IdMap(world.videos[col.VIDEO_ID].to_numpy())
     proposed = (videos != 0).any(axis=1) if known is None else known
     place = np.where(proposed, np.arange(len(videos)), -1)
-    acted = _acted(world, ids)
+    indptr, columns = watched_positions(world.users[col.WATCHED], world.videos[col.VIDEO_ID].to_numpy())
+    acted = sp.csr_matrix((np.ones(len(columns), dtype=bool), columns, indptr), shape=(len(users), len(videos)))
     lists = []
     for start in range(0, len(users), _USERS_AT_ONCE):
         some = users[start : start + _USERS_AT_ONCE]
@@ -42,12 +41,3 @@ def foresight(
         told = (some != 0).any(axis=1)
         lists.append(np.where(told.reshape(-1, 1), found, -1))
     return means(ranking_metrics(np.concatenate(lists), world.relevant, ks=(_DEPTH,)))[METRIC]
-
-
-def _acted(world: Holdout, videos: IdMap) -> sp.csr_matrix:
-    """Which user had acted on which video, bool (n_users, n_videos)."""
-    lists = world.users[col.WATCHED].combine_chunks()
-    rows, columns = pc.list_parent_indices(lists).to_numpy(), videos.lookup(pc.list_flatten(lists).to_numpy())
-    kept = columns >= 0
-    shape = (world.users.num_rows, len(videos))
-    return sp.csr_matrix((np.ones(int(kept.sum()), dtype=bool), (rows[kept], columns[kept])), shape=shape)
