@@ -31,6 +31,9 @@ PREPARE = ("ingest", "examples", "text", "features")
 TRAIN = ("train_wals", "train_towers", "evaluate", "gate")
 """The stages that depend on a seed."""
 
+_NO_DAY_BEFORE = {"min_volume_ratio": None, "max_volume_ratio": None, "max_hours_since_newest_event": None}
+"""A holdout begins and ends within a day, and its last hour is empty: it is not compared with the days before."""
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -116,7 +119,7 @@ def label_holdout(home: Path, raw: Path, holdout: Path, as_of: datetime) -> tupl
     window = Window(floor_day(as_of), midnight(last) + DAY + HOUR)  # an hour more: labels of the last minutes become known then
     if window.end <= as_of:
         raise ReelflowError(f"holdout {holdout}: found no events at or after {iso(as_of)}; expected what came after the cut")
-    made = Workspace(home.resolve(), {"paths": {"raw": str(both.resolve())}}).write()
+    made = Workspace(home.resolve(), {"paths": {"raw": str(both.resolve())}, "expectations": _NO_DAY_BEFORE}).write()
     for stage in ("ingest", "examples"):
         made.run(stage, "--start", iso(window.start), "--end", iso(window.end))
     return made, window

@@ -5,7 +5,8 @@ import pytest
 import yaml
 
 import conf
-from benchmarks.quality._workspace import Workspace, days, join, training
+from benchmarks.quality._workspace import Workspace, days, join, label_holdout, training
+from schemas import EXAMPLES
 from schemas.errors import ReelflowError
 from tests.builders import event, video, write_raw
 
@@ -53,3 +54,17 @@ def test_joined_logs_hold_the_files_of_both_and_nothing_older(raw, tmp_path):
 def test_a_stage_that_fails_is_an_error(tmp_path):
     with pytest.raises(ReelflowError, match="stage ingest: failed"):
         Workspace(tmp_path / "home", {}).write().run("ingest", "--as-of", "never")
+
+
+@pytest.mark.slow
+def test_a_holdout_that_ends_with_its_last_day_is_not_taken_for_a_broken_log(tmp_path):
+    """Three nights of 1,000 events, enough to be compared with; of the fourth only the hour is read in which labels end."""
+    raw, as_of = tmp_path / "raw", datetime.fromisoformat("2026-01-05T00:00:00Z")
+    for day in range(5, 8):
+        events = [event(f"{day}-{n}", "impression", f"2026-01-0{day}T00:10:00Z", n % 40, n % 50) for n in range(1_000)]
+        write_raw(raw, events, [video(n) for n in range(50)], snapshot=f"2026-01-0{day}")
+    made, window = label_holdout(tmp_path / "home", raw, raw, as_of)
+    assert window.end == datetime.fromisoformat("2026-01-08T01:00:00Z")
+    with made.environment():
+        lake = made.context(window.end).lake
+        assert lake.read(EXAMPLES, lake.partitions(EXAMPLES, window)).num_rows > 0
