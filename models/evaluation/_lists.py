@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models._candidates import Filter, propose
+from models.recommend._candidates import Filter, propose
 from models.ann import IndexConfig, VectorIndex, build
 from models.ensemble import Ensemble, indexable
 from models.recommend import Catalogue, Component, RecommendConfig, UserBatch, recommend_batch

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from conf import Section
-from models._candidates import Filter, drop_needless_fill, propose, union
-from models._catalogue import Catalogue, UserBatch, check
+from models.recommend._candidates import Filter, drop_needless_fill, propose, union
+from models.recommend._catalogue import Catalogue, UserBatch, check
 from models._topk import pack, smallest, top_inner_products, unpack
 from models.ann import VectorIndex
 from schemas import RECOMMENDATIONS

@@ -1,0 +1,3 @@
+"""Recommend: generators propose, components score, rules re-rank. Pure arrays in, arrays out."""
+
+from models.recommend._batch import *  # noqa: F403
