@@ -118,9 +118,7 @@ def _read(path: Path) -> dict[str, Any]:
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Values below these keys are free-form: their keys are data (a feedback type, a label), not settings' names.
-_FREE_FORM = frozenset(
-    {("wals", "feedback_weights"), ("spark", "extra"), ("recommend", "weights"), ("recommend", "new_user_weights")}
-)
+_FREE_FORM = frozenset({("wals", "feedback_weights"), ("spark", "extra")})
 
 
 def _merge(base: dict[str, Any], overlay: Mapping[str, Any], source: Path, prefix: tuple[str, ...]) -> None:

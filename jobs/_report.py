@@ -304,10 +304,9 @@ def _learning(found: Findings) -> list[str]:
         if history
     ]
     weights = {
-        who: ", ".join(f"{name} {weight:g}" for name, weight in sorted(own.items()))
-        for who, own in zip(("known users", "new users"), found.weights.values(), strict=True)
+        who: ", ".join(f"{name} {weight:g}" for name, weight in own.items() if weight) for who, own in found.weights.items()
     }
-    said = "Weights of the final list, popularity's chosen on the validation split: " + "; ".join(
+    said = "Weights of the final list by segment, chosen on the validation split: " + "; ".join(
         f"{who}: {own}" for who, own in weights.items()
     )
     return [html.pictures(drawn), html.paragraph(said + ".")] if drawn else [html.paragraph(said + ".")]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import torch
 
 from models.ann import VectorIndex
 from models.ensemble import Ensemble, load_catalogue
-from models.recommend import Catalogue, RecommendConfig, recommend_batch
+from models.recommend import Catalogue, RecommendConfig, recommend_batch, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Model:
     as_of: datetime
     config_json: str
 
+    @property
+    def day(self) -> date:
+        """What exploration draws by: the day on which the lists are shown."""
+        return self.as_of.date()
+
 
 def recommend_batches(model: Model, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Recommend for each batch of users; runs in a Spark worker."""
@@ -41,8 +46,9 @@ def recommend_batches(model: Model, batches: Iterable[pa.RecordBatch]) -> Iterat
         ensemble, catalogue, index, queries = _loaded(model)
         for start in range(0, batch.num_rows, config.users_per_batch):
             users = pa.Table.from_batches([batch.slice(start, config.users_per_batch)])
-            encoded = ensemble.users(users, queries, catalogue, model.as_of)
-            yield from recommend_batch(config, catalogue, encoded, index).table(catalogue, encoded).to_batches()
+            encoded = ensemble.users(config, users, queries, catalogue, model.as_of)
+            lists = recommend_batch(config, catalogue, encoded, index, model.day)
+            yield from rows(lists, config, catalogue, encoded).to_batches()
 
 
 @cache

@@ -27,7 +27,6 @@ from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from jobs.train_towers import LOGISTIC
-from jobs.train_wals import POPULARITY as SEGMENTS
 from models import evaluation
 from models.bundle import Bundle
 from models.ensemble import Ensemble
@@ -35,7 +34,6 @@ from models.evaluation import Curves, EvaluationConfig, Holdout, Judged, Labelle
 from models.ids import IdMap
 from models.logistic import FittedLogistic
 from models.recommend import RecommendConfig
-from models.segments import FittedPopularity
 from models.towers import FittedRanker
 from schemas import EVALUATION, EXPOSURES
 from schemas import columns as col
@@ -43,7 +41,6 @@ from schemas import columns as col
 Mask = npt.NDArray[np.bool_]
 Predictor: TypeAlias = "FittedRanker | FittedLogistic"
 
-WEIGHTS = ("weights", "new_user_weights")
 BASE_RATE = "base_rate"
 _CODE = (
     "jobs/evaluate.py",
@@ -73,17 +70,13 @@ def run(context: Context) -> Report:
     models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
     then = _training.world_at(context, data, data.test_start)
     world = _holdout(config, data, then, data.examples, at=data.test_start)
-    segments = FittedPopularity.load(bundles[_bundles.WALS].path / _bundles.HOLDOUT / SEGMENTS)
-    judged = evaluation.judge_lists(
-        config, ranking, models, world, evaluation.item_vectors(world, data.examples), segments=segments
-    )
+    judged = evaluation.judge_lists(config, ranking, models, world, evaluation.item_vectors(world, data.examples))
     logistic = FittedLogistic.load(bundles[_bundles.TOWERS].path / LOGISTIC)
     predictors: dict[str, Predictor] = {"ranker": models.ranker, "logistic": logistic}
     predicted, curves = _judge_predictors(context, config, predictors, data, then=then, models=models)
     rows = evaluation.table([*judged.rows, *predicted.rows], context.as_of)
     manifest = context.lake.write(EVALUATION, Partition(context.last_day), rows, made_by)
     figures = evaluation.figures(judged)
-    weights = {name: getattr(ranking, name) for name in WEIGHTS}
     page = _report.page(
         _report.Findings(
             as_of=context.as_of,
@@ -93,12 +86,12 @@ def run(context: Context) -> Report:
             judged=judged + predicted,
             curves=curves,
             histories={"retrieval": early.retrieval.history, "ranker": early.ranker.history},
-            weights=weights,
+            weights=ranking.weights,
             limits=dict(zip(evaluation.source_names(), evaluation.limits(ranking), strict=True)),
             config=config,
         )
     )
-    content = {"metrics": _finite(figures), "weights": weights}
+    content = {"metrics": _finite(figures), "weights": ranking.weights}
     path = _evaluation.write(context, made_by, manifest, content, page)
     tracker = Tracker.open()
     for bundle in bundles.values():

@@ -36,7 +36,8 @@ from models.recommend import RecommendConfig, score_matrix
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
-_WEIGHTS = ("weights", "new_user_weights")
+_TRAINED = ("ranker", "retrieval", "wals")
+"""Components that are models: the others are counters, on which two trainings agree anyway."""
 
 
 def run(context: Context) -> Report:
@@ -50,7 +51,7 @@ def run(context: Context) -> Report:
     found, status = _verdict.check(context, basis)
     if found is not None and status.current and not context.force:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
-    ranking = load("recommend", RecommendConfig).model_copy(update=evaluated["weights"])
+    ranking = load("recommend", RecommendConfig).weighed(evaluated["weights"])
     figures = {name: math.nan if value is None else float(value) for name, value in evaluated["metrics"].items()}
     compared, trouble = None, None
     if incumbents:
@@ -70,7 +71,7 @@ def run(context: Context) -> Report:
         "as_of": iso(context.as_of),
         "incumbent": {kind: iso(published.as_of) for kind, published in incumbents.items()},
         "basis": basis,
-        "weights": {name: getattr(ranking, name) for name in _WEIGHTS},
+        "weights": ranking.weights,
         "metrics": {name: value if math.isfinite(value) else None for name, value in figures.items()},
         "correlation": {k: v if math.isfinite(v) else None for k, v in asdict(compared).items()} if compared else None,
         "verdict": json.loads(verdict.to_json()),
@@ -123,16 +124,18 @@ def _compare(
     rng = np.random.default_rng(0)
     active = data.users.filter(pc.greater(data.users[col.INTERACTION_COUNT], 0)).sort_by(col.USER_ID)
     users = active.take(pa.array(np.sort(rng.permutation(active.num_rows)[: config.correlation_users])))
-    without = {name: {**getattr(ranking, name), "popular": 0.0} for name in _WEIGHTS}
-    models_only = ranking.model_copy(update=without)
-    catalogue = new.catalogue(data.videos, context.as_of)
-    batch = new.users(users, data.queries, catalogue, context.as_of)
+    trained = {
+        name: {part: weight for part, weight in parts.items() if part in _TRAINED} for name, parts in ranking.weights.items()
+    }
+    models_only = ranking.weighed(trained)
+    catalogue = new.catalogue(ranking.catalogue, data.videos, context.as_of)
+    batch = new.users(ranking, users, data.queries, catalogue, context.as_of)
     positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])
     seen = evaluation.pairs(data.examples, IdMap(batch.user_ids), IdMap(catalogue.video_ids)).toarray()
     seen[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
-    theirs = old.catalogue(data.videos, context.as_of)
+    theirs = old.catalogue(ranking.catalogue, data.videos, context.as_of)
     scores = score_matrix(models_only, catalogue, batch, positions)
-    before = score_matrix(models_only, theirs, old.users(users, data.queries, theirs, context.as_of), positions)
+    before = score_matrix(models_only, theirs, old.users(ranking, users, data.queries, theirs, context.as_of), positions)
     return correlation(scores, before, ~seen[:, positions])
 
 

@@ -16,6 +16,7 @@ from jobs._tables import Partition, Pending, Unit
 from models.ann import IndexConfig, build
 from models.ensemble import Ensemble, indexable, save_catalogue
 from models.features import with_text
+from models.recommend import RecommendConfig
 from schemas import VIDEO_FEATURES, VIDEO_TEXT
 
 INDEX_FILE = "index.faiss"
@@ -30,7 +31,7 @@ def run(context: Context) -> Report:
     ensemble = Ensemble.load(*_bundles.folders(_bundles.models(context)))
     today = [Partition(context.last_day)]
     videos = with_text(context.lake.read(VIDEO_FEATURES, today), context.lake.read(VIDEO_TEXT, today))
-    catalogue = ensemble.catalogue(videos, context.as_of)
+    catalogue = ensemble.catalogue(load("recommend", RecommendConfig).catalogue, videos, context.as_of)
     positions = indexable(catalogue, ensemble.retrieval)
     config = load("index", IndexConfig)
     index = build(config, catalogue.retrieval_vectors[positions], positions)
@@ -61,7 +62,11 @@ def _recipe(context: Context) -> Recipe:
     inputs = {kind: bundle.digest for kind, bundle in _bundles.models(context).items()}
     for table in (VIDEO_FEATURES, VIDEO_TEXT):
         inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
-    return Recipe(inputs, code_version("jobs/index.py", "models"), load("index", IndexConfig).model_dump(mode="json"))
+    parameters = {
+        **load("index", IndexConfig).model_dump(mode="json"),
+        "catalogue": load("recommend", RecommendConfig).catalogue.model_dump(mode="json"),
+    }
+    return Recipe(inputs, code_version("jobs/index.py", "models"), parameters)
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
 
 def _ranking(context: Context) -> RecommendConfig:
     """Section ``recommend`` with the weights that the gate chose."""
-    return load("recommend", RecommendConfig).model_copy(update=_verdict.require_pass(context)["weights"])
+    return load("recommend", RecommendConfig).weighed(_verdict.require_pass(context)["weights"])
 
 
 def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle]) -> Recipe:

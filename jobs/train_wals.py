@@ -23,11 +23,9 @@ from jobs._tables import Pending, Unit
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
 from models import wals
+from models.ensemble import POPULARITY
 from models.segments import PopularityConfig, fit_popularity
 from models.wals import Choice, Engine, FittedWals, WalsConfig, choose_half_life
-
-POPULARITY = "popularity"
-"""Where the popularity by segment lies, below each model."""
 
 
 def run(context: Context) -> Report:

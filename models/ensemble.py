@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
@@ -12,14 +12,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.facts import mean_content, video_facts
 from models.ids import IdMap
-from models.recommend import Catalogue, UserBatch
+from models.recommend import Catalogue, CatalogueConfig, RecommendConfig, UserBatch, VideoFacts
+from models.rows import one_chunk
+from models.segments import FittedPopularity
 from models.towers import FittedRanker, FittedRetrieval
 from models.wals import FittedWals
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
-_ARRAYS = ("video_ids", "popularity", "retrieval_vectors", "wals_vectors", "ranker_vectors", "eligible", "blocked")
+POPULARITY = "popularity"
+"""Where the popularity by segment lies, below each WALS model."""
+
+_ARRAYS = ("video_ids", "popularity", "retrieval_vectors", "wals_vectors", "ranker_vectors", "eligible", "blocked", "local")
+_FACTS = tuple(field.name for field in fields(VideoFacts))
+_NAMES = ("countries", "languages", "local_segments")
+_JSON = "names.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +38,30 @@ class Ensemble:
     wals: FittedWals
     retrieval: FittedRetrieval
     ranker: FittedRanker
+    popularity: FittedPopularity
 
     @staticmethod
     def load(wals: Path, towers: Path) -> Ensemble:
         """Read the models from the directories that the training stages wrote."""
-        return Ensemble(FittedWals.load(wals), FittedRetrieval.load(towers / "retrieval"), FittedRanker.load(towers / "ranker"))
+        return Ensemble(
+            FittedWals.load(wals),
+            FittedRetrieval.load(towers / "retrieval"),
+            FittedRanker.load(towers / "ranker"),
+            FittedPopularity.load(wals / POPULARITY),
+        )
 
-    def catalogue(self, videos: pa.Table, at: datetime) -> Catalogue:
-        """Every video's vectors at a moment, in ascending order of the id.
+    def catalogue(self, config: CatalogueConfig, videos: pa.Table, at: datetime) -> Catalogue:
+        """Every video's vectors and facts at a moment, in ascending order of the id.
 
         Args:
+            config: section ``recommend.catalogue``.
             videos: VIDEO_FEATURES with VIDEO_TEXT.
             at: when the recommendations will be shown.
         """
         videos = videos.sort_by(col.VIDEO_ID)
         ids = videos[col.VIDEO_ID].to_numpy()
         countries, blocked = _blocked(videos[col.BLOCKED_COUNTRIES].combine_chunks())
+        languages = tuple(sorted(pc.unique(videos[col.LANGUAGE]).drop_null().to_pylist()))
         return Catalogue(
             video_ids=ids,
             popularity=videos[col.POPULARITY].to_numpy().copy(),
@@ -54,12 +71,19 @@ class Ensemble:
             eligible=~videos[col.REMOVED].to_numpy(zero_copy_only=False),
             countries=countries,
             blocked=blocked,
+            languages=languages,
+            local_segments=self.popularity.segments,
+            local=self.popularity.scores(ids),
+            facts=video_facts(config, videos, languages, at),
         )
 
-    def users(self, users: pa.Table, queries: pa.Table, catalogue: Catalogue, at: datetime) -> UserBatch:
+    def users(
+        self, config: RecommendConfig, users: pa.Table, queries: pa.Table, catalogue: Catalogue, at: datetime
+    ) -> UserBatch:
         """The vectors of some users at a moment, and what each has watched.
 
         Args:
+            config: segments, what is local, and how many liked videos count.
             users: USER_FEATURES, in the order wanted.
             queries: QUERY_TEXT.
             catalogue: gives positions to videos and countries.
@@ -72,7 +96,11 @@ class Ensemble:
             retrieval=self.retrieval.user_vectors(users, queries, at),
             wals=self.wals.user_vectors(ids),
             ranker=self.ranker.user_vectors(users, queries, at),
+            content=_taste(users, catalogue, config.similar_history),
             country=catalogue.country_index(users[col.COUNTRY].to_pylist()),
+            language=catalogue.language_index(users[col.LANGUAGE].to_pylist()),
+            local=self.popularity.row_of(users, config.local_chain),
+            segment=config.segment_of(users),
             watched_indptr=indptr,
             watched=watched,
         )
@@ -89,9 +117,11 @@ def indexable(catalogue: Catalogue, retrieval: FittedRetrieval) -> npt.NDArray[n
 def save_catalogue(catalogue: Catalogue, directory: Path) -> None:
     """Write a catalogue as one array a file, so that workers can map the same pages."""
     directory.mkdir(parents=True, exist_ok=True)
-    for name in _ARRAYS:
-        np.save(directory / f"{name}.npy", np.ascontiguousarray(getattr(catalogue, name)), allow_pickle=False)
-    (directory / "countries.json").write_text(json.dumps(catalogue.countries) + "\n", encoding="utf-8")
+    for owner, names in ((catalogue, _ARRAYS), (catalogue.facts, _FACTS)):
+        for name in names:
+            np.save(directory / f"{name}.npy", np.ascontiguousarray(getattr(owner, name)), allow_pickle=False)
+    text = json.dumps({name: getattr(catalogue, name) for name in _NAMES}, ensure_ascii=False)
+    (directory / _JSON).write_text(text + "\n", encoding="utf-8")
 
 
 def load_catalogue(directory: Path) -> Catalogue:
@@ -101,11 +131,24 @@ def load_catalogue(directory: Path) -> Catalogue:
         ReelflowError: a file is missing.
     """
     try:
-        arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
-        countries = tuple(json.loads((directory / "countries.json").read_text(encoding="utf-8")))
+        arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*_ARRAYS, *_FACTS)}
+        names = {name: tuple(values) for name, values in json.loads((directory / _JSON).read_text(encoding="utf-8")).items()}
     except FileNotFoundError as error:
         raise ReelflowError(f"catalogue {directory}: found no {error.filename}; run the index stage again") from error
-    return Catalogue(**arrays, countries=countries)
+    facts = VideoFacts(**{name: arrays.pop(name) for name in _FACTS})
+    return Catalogue(**arrays, **names, facts=facts)
+
+
+def _taste(users: pa.Table, catalogue: Catalogue, length: int) -> npt.NDArray[np.float32]:
+    """Mean content of what each user liked last; of what a user watched last who liked nothing."""
+    content, ids = catalogue.facts.content, IdMap(catalogue.video_ids)
+
+    def of(name: str) -> npt.NDArray[np.float32]:
+        lists = one_chunk(users[name])
+        return mean_content(lists, ids.lookup(pc.list_flatten(lists).to_numpy()), content, length)
+
+    liked = of(col.LIKED_HISTORY)
+    return np.where(liked.any(axis=1, keepdims=True), liked, of(col.WATCHED_HISTORY))
 
 
 def _blocked(lists: pa.ListArray) -> tuple[tuple[str, ...], npt.NDArray[np.bool_]]:

@@ -51,6 +51,8 @@ HR = "hr"
 SOURCE = "source"
 FILE = "file"
 REASON = "reason"
+RULES = "rules"
+PROPENSITY = "propensity"
 DETAIL = "detail"
 RECORD = "record"
 

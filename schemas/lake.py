@@ -170,7 +170,7 @@ USER_FEATURES = Table(
 VIDEO_FEATURES = Table(
     name="video_features",
     doc="Every video of the catalogue at the end of the partition's day (`as_of`): facts, counters, trends.",
-    version=2,
+    version=3,
     key=(col.VIDEO_ID,),
     fields=(
         Field(name=col.VIDEO_ID, type="int64", doc="The video."),
@@ -182,20 +182,54 @@ VIDEO_FEATURES = Table(
         *TREND_FIELDS,
         Field(name=col.BLOCKED_COUNTRIES, type="list<string>", doc="Countries where it must not be shown."),
         Field(name=col.REMOVED, type="bool", doc="True when it must not be shown at all."),
+        *(RAW_VIDEOS.field(name) for name in (col.MISINFORMATION_SCORE, col.CLICKBAIT_SCORE, col.SPONSORED_BOOST)),
     ),
 )  # fmt: skip
 
+SCORE_PARTS = (
+    "score_ranker",
+    "score_retrieval",
+    "score_wals",
+    "score_popular",
+    "score_local",
+    "score_trend",
+    "score_fresh",
+    "score_sponsored",
+)
+"""What each component of the ensemble adds to a score, in the order of the components."""
+
 RECOMMENDATIONS = Table(
     name="recommendations",
-    doc="The top k videos of every user, as the model of that day ranks them.",
+    doc="The top k videos of every user, as the models, weights and rules of that day rank them.",
+    version=2,
     key=(col.USER_ID, col.RANK),
     fields=(
         Field(name=col.USER_ID, type="int64", doc="The user."),
         Field(name=col.RANK, type="int32", minimum=1, doc="From 1."),
         Field(name=col.VIDEO_ID, type="int64", doc="The video."),
-        Field(name=col.SCORE, type="float64", doc="Ensemble score; comparable within one user's list only."),
+        Field(
+            name=col.SCORE,
+            type="float64",
+            doc="Ensemble score after the rules' penalties; comparable within one user's list only. Rules and exploration move videos.",
+        ),
         Field(name=col.SOURCES, type="string", doc="Generators that proposed it with their rank: `retrieval:3|wals:17`."),
         Field(name=col.REASON, type="string", doc="Why it is here, for a person."),
+        Field(
+            name=col.RULES,
+            type="string",
+            doc="Rules that moved it, with the rank before and after: `creators:3>7`; `exploration>12` was drawn for rank 12; else empty.",
+        ),
+        Field(
+            name=col.PROPENSITY,
+            type="float64",
+            minimum=0,
+            maximum=1,
+            doc="Probability with which exploration drew it for this rank, given the ranks before; 1 where nothing was drawn.",
+        ),
+        *(
+            Field(name=name, type="float32", doc=f"What the component `{name.removeprefix('score_')}` adds to `score`.")
+            for name in SCORE_PARTS
+        ),
     ),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,16 +15,16 @@ from conf import load
 from jobs import _bundles, _verdict
 from jobs._stage import Context
 from jobs._tables import Partition
-from models.ann import IndexConfig, build
+from models.ann import build_flat
 from models.ensemble import Ensemble, indexable
 from models.features import with_text
-from models.recommend import GENERATORS, Catalogue, RecommendConfig, UserBatch, recommend_batch
+from models.recommend import RecommendConfig, recommend_batch
 from schemas import QUERY_TEXT, USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
 FINAL = "reelflow"
-ALONE = tuple(name for name in GENERATORS if name != "popular")
+ALONE: tuple[Literal["retrieval", "wals"], ...] = ("retrieval", "wals")
 """Generators that are judged by themselves; what one leaves empty is filled by popularity."""
 NAMES = (*ALONE, FINAL)
 
@@ -60,21 +60,24 @@ def our_lists(context: Context, world: World) -> Ours:
         raise ReelflowError(f"verdict in {context.run_folder}: not found, expected what the gate wrote; run the stages first")
     ensemble = Ensemble.load(*_bundles.folders(_bundles.models(context)))
     videos = with_text(lake.read(VIDEO_FEATURES, today), lake.read(VIDEO_TEXT, today))
-    catalogue = ensemble.catalogue(videos, context.as_of)
+    config = load("recommend", RecommendConfig).weighed(verdict["weights"]).model_copy(update={"k": DEPTH})
+    catalogue = ensemble.catalogue(config.catalogue, videos, context.as_of)
     if not np.array_equal(catalogue.video_ids, world.video_ids):
         raise ReelflowError("catalogue: found other videos than the world's, expected VIDEO_FEATURES of the same day")
     rows = lake.read(USER_FEATURES, today).sort_by(col.USER_ID)
     rows = rows.filter(pc.is_in(rows[col.USER_ID], pa.array(world.user_ids[world.judged])))
     known = np.isin(world.user_ids[world.judged], rows[col.USER_ID].to_numpy())
-    users = ensemble.users(_with_seen(rows, world, world.judged[known]), lake.read(QUERY_TEXT, today), catalogue, context.as_of)
-    config = load("recommend", RecommendConfig).model_copy(update=verdict["weights"]).model_copy(update={"k": DEPTH})
-    variants = {name: _only(config, name) for name in ALONE} | {FINAL: config}
+    seen = _with_seen(rows, world, world.judged[known])
+    users = ensemble.users(config, seen, lake.read(QUERY_TEXT, today), catalogue, context.as_of)
+    variants = {name: config.alone(name, name, DEPTH) for name in ALONE} | {FINAL: config}
+    positions = indexable(catalogue, ensemble.retrieval)
+    index = build_flat(catalogue.retrieval_vectors[positions], positions)
     fallback = catalogue.popular_order[:DEPTH]
     lists = {}
     for name, variant in variants.items():
         lists[name] = np.full((len(world.judged), DEPTH), -1, dtype=np.int64)
         lists[name][:, : len(fallback)] = fallback
-        lists[name][known] = _lists(variant, ensemble, catalogue, users)
+        lists[name][known] = recommend_batch(variant, catalogue, users, index, context.as_of.date()).positions
     return Ours(lists, {name: verdict[name] for name in ("passed", "reason", "weights")}, int((~known).sum()))
 
 
@@ -83,16 +86,3 @@ def _with_seen(rows: pa.Table, world: World, users: Ints) -> pa.Table:
     seen = world.seen[users]
     watched = pa.LargeListArray.from_arrays(seen.indptr.astype(np.int64), world.video_ids[seen.indices])
     return rows.set_column(rows.schema.get_field_index(col.WATCHED), col.WATCHED, watched.cast(pa.list_(pa.int64())))
-
-
-def _only(config: RecommendConfig, generator: str) -> RecommendConfig:
-    """One generator's proposals, ranked by its own score."""
-    limits = {name: 0 for name in RecommendConfig.model_fields if name.endswith("_candidates")}
-    alone = {"weights": {generator: 1.0}, "new_user_weights": {generator: 1.0}}
-    return config.model_copy(update={**limits, f"{generator}_candidates": DEPTH, **alone})
-
-
-def _lists(config: RecommendConfig, ensemble: Ensemble, catalogue: Catalogue, users: UserBatch) -> Ints:
-    positions = indexable(catalogue, ensemble.retrieval)
-    index = build(IndexConfig(kind="flat"), catalogue.retrieval_vectors[positions], positions)
-    return recommend_batch(config, catalogue, users, index).positions.astype(np.int64)

@@ -11,13 +11,12 @@ from models import metrics
 from models.ensemble import Ensemble
 from models.evaluation._config import EvaluationConfig
 from models.evaluation._items import ItemVectors
-from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, exact_index, segment_lists, variants
+from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, exact_index, variants
 from models.evaluation._rows import NOTHING, Judged, Lookup, Row, Sample
 from models.evaluation._slices import Slice, slices
 from models.evaluation._sources import judge_sources
 from models.evaluation._world import Holdout
 from models.recommend import Catalogue, RecommendConfig, recommend_batch
-from models.segments import FittedPopularity
 from schemas import columns as col
 
 Floats = NDArray[np.float64]
@@ -45,8 +44,6 @@ def judge_lists(
     ensemble: Ensemble,
     world: Holdout,
     items: ItemVectors | None,
-    *,
-    segments: FittedPopularity | None = None,
 ) -> Judged:
     """Judge popularity, each model alone and the final list on the same users, over the full catalogue.
 
@@ -56,21 +53,20 @@ def judge_lists(
         ensemble: models that have not seen what ``world`` asks for.
         world: whom to judge, and by what.
         items: what diversity is measured by.
-        segments: popularity by country and language as of the same moment, which is a baseline too.
     """
     if not world.users.num_rows:
         return Judged(notes=("Nobody to judge: no user acted on a new relevant video in the test split.",))
-    catalogue = ensemble.catalogue(world.videos, world.at)
-    users = ensemble.users(world.users, world.queries, catalogue, world.at)
+    catalogue = ensemble.catalogue(ranking.catalogue, world.videos, world.at)
+    users = ensemble.users(ranking, world.users, world.queries, catalogue, world.at)
     index = exact_index(ensemble, catalogue)
     sample = Sample.of(config, np.diff(world.relevant.indptr).astype(np.int64))
     shown = {
-        name: recommend_batch(variant, catalogue, users, index).positions.astype(np.int64)
+        name: recommend_batch(variant, catalogue, users, index, world.at.date()).positions
         for name, variant in variants(ranking).items()
     }
-    local = segment_lists(segments, catalogue, users, world.users, ranking.k) if segments is not None else None
-    if local is not None:
-        shown = {POPULARITY: shown[POPULARITY], BY_SEGMENT: local, **shown}
+    if users.local.any():
+        local = recommend_batch(ranking.alone("local", "local", ranking.k), catalogue, users, index, world.at.date())
+        shown = {POPULARITY: shown[POPULARITY], BY_SEGMENT: local.positions, **shown}
     good = {name: metrics.ranking_metrics(found, world.relevant, _KS) for name, found in shown.items()}
     rows = sample.means(_quality(good, _PER_USER, _DIFFERENCES), Row(model=FINAL, metric="", value=0.0))
     beyond, notes = _beyond(shown, catalogue, world, items, sample)
@@ -79,8 +75,8 @@ def judge_lists(
     cuts, missing = slices(config, world, np.asarray(users.wals.any(axis=1)))
     for cut in cuts:
         rows += _slice(cut, shown, good, sample)
-    if segments is not None and local is None:
-        notes.append("No popularity by country and language: of no judged user either is known.")
+    if not users.local.any():
+        notes.append("No popularity by segment: nobody who is judged belongs to a segment that is known.")
     return Judged(tuple(rows), (*notes, *missing))
 
 

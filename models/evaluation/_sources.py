@@ -12,7 +12,7 @@ from models.ann import VectorIndex
 from models.evaluation._lists import POPULARITY
 from models.evaluation._rows import NOTHING, Row, Sample
 from models.evaluation._world import Holdout
-from models.recommend import GENERATORS, Catalogue, RecommendConfig, UserBatch, _candidates
+from models.recommend import GENERATORS, Catalogue, RecommendConfig, UserBatch, proposals
 
 UNION = "union"
 _USERS_AT_ONCE = 256
@@ -42,13 +42,12 @@ def judge_sources(
     """
     most = limits(config)
     ks = depths(sample.config.source_depth)
-    deep = {f"{name}_candidates": max(ks[-1], limit) for name, limit in zip(GENERATORS, most, strict=True)}
-    # k = 1: the deepest source already proposes more, so nothing is filled up.
-    wide = config.model_copy(update={**deep, "k": 1})
+    deep = {name: max(ks[-1], limit) for name, limit in zip(GENERATORS, most, strict=True)}
+    wide = config.model_copy(update={"generators": deep})
     parts: list[tuple[Floats, Floats, Floats]] = []
     for start in range(0, len(users), _USERS_AT_ONCE):
         stop = min(start + _USERS_AT_ONCE, len(users))
-        positions, ranks = _candidates(wide, catalogue, users.rows(start, stop), index)
+        positions, ranks = proposals(wide, catalogue, users.rows(start, stop), index)
         relevant = world.relevant[start:stop]
         parts.append(
             (
@@ -67,7 +66,7 @@ def judge_sources(
 
 def limits(config: RecommendConfig) -> list[int]:
     """How many candidates of each source are scored."""
-    return [int(getattr(config, f"{name}_candidates")) for name in GENERATORS]
+    return [config.limit(name) for name in GENERATORS]
 
 
 def source_names() -> Sequence[str]:

@@ -1,3 +1,62 @@
-"""Recommend: generators propose, components score, rules re-rank. Pure arrays in, arrays out."""
+"""Recommend: candidates, ensemble score, rules and top k of a batch of users. Pure arrays in, arrays out.
 
-from models.recommend._batch import *  # noqa: F403
+Every generator proposes its best videos that the user may be shown: eligible, not blocked in the user's country, not acted on
+before. The union is scored by every component, each standardised over the user's candidates so that weights compare like with
+like, and the weighted sum ranks them; equal scores go to the lower catalogue position. Rules re-rank the best of them, and
+exploration takes the places that it has.
+"""
+
+from models.recommend._batch import (
+    Candidates,
+    Ranking,
+    Recommendations,
+    candidate_scores,
+    joined,
+    proposals,
+    rank_batch,
+    recommend_batch,
+    score_matrix,
+)
+from models.recommend._candidates import Filter, propose
+from models.recommend._catalogue import EVERYBODY, Catalogue, UserBatch, VideoFacts
+from models.recommend._config import (
+    COMPONENTS,
+    GENERATORS,
+    CatalogueConfig,
+    Component,
+    ExplorationConfig,
+    Generator,
+    RecommendConfig,
+    SegmentConfig,
+)
+from models.recommend._rows import FILL, REASONS, rows, sources_text
+
+__all__ = [
+    "COMPONENTS",
+    "EVERYBODY",
+    "FILL",
+    "GENERATORS",
+    "REASONS",
+    "Candidates",
+    "Catalogue",
+    "CatalogueConfig",
+    "Component",
+    "ExplorationConfig",
+    "Filter",
+    "Generator",
+    "Ranking",
+    "RecommendConfig",
+    "Recommendations",
+    "SegmentConfig",
+    "UserBatch",
+    "VideoFacts",
+    "candidate_scores",
+    "joined",
+    "proposals",
+    "propose",
+    "rank_batch",
+    "recommend_batch",
+    "rows",
+    "score_matrix",
+    "sources_text",
+]

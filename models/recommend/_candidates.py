@@ -12,7 +12,7 @@ Bools = NDArray[np.bool_]
 
 _SLACK = 64
 _NOTHING = np.iinfo(np.int64).max
-_GENERATOR_BIT, _POSITION_BIT = 30, 32
+_GENERATOR_BIT, _POSITION_BIT = 26, 32  # 6 bits of generator above 26 of rank
 
 
 class Filter:
@@ -86,7 +86,7 @@ def union(proposals: Sequence[tuple[Ints, Ints]], n_users: int) -> tuple[Ints, I
     """Merge the proposals of several generators, each video once.
 
     Args:
-        proposals: what :func:`propose` returned, a generator each; at most four.
+        proposals: what :func:`propose` returned, a generator each; at most 64, of ranks below 2^26.
         n_users: rows of the batch.
 
     Returns:
@@ -113,7 +113,7 @@ def union(proposals: Sequence[tuple[Ints, Ints]], n_users: int) -> tuple[Ints, I
     positions = np.full((n_users, width), -1, dtype=np.int64)
     positions[row, place] = position
     ranks = np.zeros((n_users, width, len(proposals)), dtype=np.int64)
-    ranks[row, place, found >> _GENERATOR_BIT & 3] = found & (1 << _GENERATOR_BIT) - 1
+    ranks[row, place, found >> _GENERATOR_BIT & 63] = found & (1 << _GENERATOR_BIT) - 1
     return positions, ranks
 
 

@@ -132,6 +132,23 @@ class Catalogue:
         return self.wals_vectors[self.wals_positions]
 
     @cached_property
+    def described(self) -> tuple[Ints, Floats]:
+        """Eligible positions of videos with a title or tags, ascending, and their content: int64 ``(n,)``, float32 ``(n, c)``."""
+        positions = np.flatnonzero(self.eligible & self.facts.content.any(axis=1))
+        return positions, self.facts.content[positions]
+
+    def fresh(self, days: float) -> tuple[Ints, Floats]:
+        """Eligible positions of videos uploaded at most so long ago, ascending, and their ranker vectors."""
+        if days not in self._fresh:
+            positions = np.flatnonzero(self.eligible & (self.facts.age_days <= days))
+            self._fresh[days] = positions, self.ranker_vectors[positions]
+        return self._fresh[days]
+
+    @cached_property
+    def _fresh(self) -> dict[float, tuple[Ints, Floats]]:
+        return {}
+
+    @cached_property
     def log_popularity(self) -> Floats:
         """``log(1 + popularity)``: float32 ``(n_videos,)``."""
         return np.log1p(self.popularity).astype(np.float32)

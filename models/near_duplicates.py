@@ -1,0 +1,7 @@
+"""Interim."""
+
+import numpy as np
+
+
+def same_as(vectors, order, threshold):
+    return np.arange(len(vectors))

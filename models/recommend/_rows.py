@@ -1,0 +1,77 @@
+"""Lists as rows of the table ``recommendations``, with what led to them in words and numbers that plain SQL can read (S9)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.recommend._batch import Recommendations
+from models.recommend._catalogue import Catalogue, UserBatch
+from models.recommend._config import COMPONENTS, GENERATORS, RecommendConfig
+from models.recommend.rules import moves_text
+from schemas import RECOMMENDATIONS, SCORE_PARTS
+from schemas import columns as col
+
+FILL = "fill"
+"""Source of a video that no generator proposed within its limit."""
+EXPLORATION = "exploration"
+REASONS = (
+    "picked for you",
+    "close to your taste",
+    "watched by people like you",
+    "popular now",
+    "popular near you",
+    "rising now",
+    "new",
+    "sponsored",
+)
+"""What a person reads when a component contributed most, in the order of ``COMPONENTS``."""
+EXPLORED = "new to you and to us"
+"""What a person reads of a video that exploration drew."""
+
+assert len(REASONS) == len(COMPONENTS)
+
+
+def rows(lists: Recommendations, config: RecommendConfig, catalogue: Catalogue, users: UserBatch) -> pa.Table:
+    """The rows of the ``recommendations`` table, in order of the users and their ranks."""
+    row, place = np.nonzero(lists.positions >= 0)
+    parts, propensity = lists.parts[row, place], lists.propensity[row, place]
+    drawn = propensity < 1
+    columns = {
+        col.USER_ID: pa.array(users.user_ids[row]),
+        col.RANK: pa.array((place + 1).astype(np.int32)),
+        col.VIDEO_ID: pa.array(catalogue.video_ids[lists.positions[row, place]]),
+        col.SCORE: pa.array(lists.scores[row, place].astype(np.float64)),
+        col.SOURCES: sources_text(lists.generator_ranks[row, place]),
+        col.REASON: pc.if_else(pa.array(drawn), EXPLORED, pc.take(pa.array(REASONS), pa.array(parts.argmax(axis=1)))),
+        col.RULES: moves_text(config.rules, lists.moves[row, place], place + 1, drawn),
+        col.PROPENSITY: pa.array(propensity),
+        **{name: pa.array(parts[:, component]) for component, name in enumerate(SCORE_PARTS)},
+    }
+    return pa.table(columns).select(RECOMMENDATIONS.columns).cast(RECOMMENDATIONS.arrow)
+
+
+def sources_text(generator_ranks: NDArray[np.int32]) -> pa.StringArray:
+    """Say which generators proposed a video and at which rank: ``retrieval:3|popular:2``, or ``fill``.
+
+    Args:
+        generator_ranks: int32 ``(..., n_generators)``.
+
+    Returns:
+        One string a video, in row-major order.
+    """
+    ranks = generator_ranks.reshape(-1, len(GENERATORS))
+    parts = [
+        pc.if_else(
+            pa.array(ranks[:, place] > 0),
+            pc.binary_join_element_wise(name, pc.cast(pa.array(ranks[:, place]), pa.string()), ":"),
+            "",
+        )
+        for place, name in enumerate(GENERATORS)
+    ]
+    # Arrow's own null_handling="skip" loses rows in which everything is null (25.0), so empty parts are trimmed away instead.
+    joined = pc.replace_substring_regex(pc.binary_join_element_wise(*parts, "|"), r"^\|+|\|+$", "")
+    joined = pc.replace_substring_regex(joined, r"\|\|+", "|")
+    return pc.if_else(pc.equal(joined, ""), FILL, joined)
