@@ -52,9 +52,10 @@ def video_facts(config: CatalogueConfig, videos: pa.Table, languages: tuple[str,
 def trend_scores(videos: pa.Table, age_hours: NDArray[np.float64], half_life_hours: float) -> Floats:
     """By how many standard deviations the views of late exceed what the week's rate lets expect.
 
-    Each view counts ``0.5 ** (age / half_life_hours)``. Were the views of a Poisson process whose rate is the week's, the decayed
-    count would have the mean ``rate * E`` and the variance ``rate * E2``, where ``E`` and ``E2`` are the integrals of the decay and
-    of its square since the upload, a week ago at most. One view is added to the variance, so that few views are no trend.
+    Each view counts ``0.5 ** (age / half_life_hours)``. Were the views of a Poisson process whose rate is the week's, the
+    decayed count would have the mean ``rate * E`` and the variance ``rate * E2``, where ``E`` and ``E2`` are the integrals of
+    the decay and of its square since the upload, a week ago at most. One view is added to the variance, so that few views are
+    no trend.
 
     Args:
         videos: VIDEO_FEATURES.

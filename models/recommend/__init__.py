@@ -13,7 +13,7 @@ from models.recommend._batch import (
     candidate_scores,
     joined,
     proposals,
-    rank_batch,
+    rank_one,
     recommend_batch,
     score_matrix,
 )
@@ -54,7 +54,7 @@ __all__ = [
     "joined",
     "proposals",
     "propose",
-    "rank_batch",
+    "rank_one",
     "recommend_batch",
     "rows",
     "score_matrix",

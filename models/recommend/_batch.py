@@ -30,14 +30,15 @@ class Recommendations:
 
     Attributes:
         positions: int64 ``(n_users, k)`` catalogue positions, padded with -1 where a user has fewer videos left.
-        scores: float32 ``(n_users, k)``, after the rules' penalties; comparable within one row only, 0 in the padding. Rules and
-            exploration move videos, so scores need not fall along a row.
+        scores: float32 ``(n_users, k)``, after the rules' penalties; comparable within one row only, 0 in the padding. Rules
+            and exploration move videos, so scores need not fall along a row.
         parts: float32 ``(n_users, k, n_components)``: what each component adds to the score, in the order of ``COMPONENTS``.
-        generator_ranks: int32 ``(n_users, k, n_generators)``: rank, from 1, among each generator's proposals to this user, in the
-            order of ``GENERATORS``; 0 where it did not propose the video.
-        moves: int32 ``(n_users, k, n_rules, 2)``: rank before and after each rule that moved the video itself, from 1; 0 where it
-            did not.
-        propensity: float64 ``(n_users, k)``: probability with which exploration drew what stands here; 1 where nothing was drawn.
+        generator_ranks: int32 ``(n_users, k, n_generators)``: rank, from 1, among each generator's proposals to this user, in
+            the order of ``GENERATORS``; 0 where it did not propose the video.
+        moves: int32 ``(n_users, k, n_rules, 2)``: rank before and after each rule that moved the video itself, from 1; 0 where
+            it did not.
+        explored: bool ``(n_users, k)``: what exploration drew.
+        propensity: float64 ``(n_users, k)``: the probability with which it was drawn; 1 where nothing was.
     """
 
     positions: Ints
@@ -45,6 +46,7 @@ class Recommendations:
     parts: Floats
     generator_ranks: NDArray[np.int32]
     moves: NDArray[np.int32]
+    explored: NDArray[np.bool_]
     propensity: NDArray[np.float64]
 
     def __len__(self) -> int:
@@ -84,6 +86,18 @@ class Ranking:
     reranked: Reranked
     lists: Recommendations
 
+    def take(self, rows: NDArray[np.bool_]) -> Ranking:
+        """Those of some of the users."""
+        if rows.all():
+            return self
+        parts = self.candidates.parts[:, rows]
+        candidates = Candidates(
+            self.candidates.positions[rows], self.candidates.generator_ranks[rows], parts, self.candidates.scores[rows]
+        )
+        reranked = Reranked(**{field.name: getattr(self.reranked, field.name)[rows] for field in fields(self.reranked)})
+        lists = Recommendations(**{field.name: getattr(self.lists, field.name)[rows] for field in fields(self.lists)})
+        return Ranking(candidates, self.pool[rows], reranked, lists)
+
 
 def recommend_batch(
     config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex, day: date
@@ -102,15 +116,13 @@ def recommend_batch(
     """
     check(catalogue, users)
     world = _world(config, catalogue, index)
-    blocks = [_lists_of(world, users.rows(start, start + _USERS_PER_BLOCK), day) for start in _starts(users)]
-    return joined([block.lists for block in blocks])
+    return joined([_lists_of(world, users.rows(start, start + _USERS_PER_BLOCK), day) for start in _starts(users)])
 
 
-def rank_batch(config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex, day: date) -> list[Ranking]:
-    """As :func:`recommend_batch`, with all that led to the lists: for explanations. A ranking for each block of users."""
-    check(catalogue, users)
-    world = _world(config, catalogue, index)
-    return [_lists_of(world, users.rows(start, start + _USERS_PER_BLOCK), day) for start in _starts(users)]
+def rank_one(config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, day: date) -> Ranking:
+    """As :func:`recommend_batch` for a batch of one user, with all that led to the list: for explanations."""
+    check(catalogue, user)
+    return _ranked(_world(config, catalogue, index), user, day)[-1][1]
 
 
 def joined(parts: Sequence[Recommendations]) -> Recommendations:
@@ -136,7 +148,8 @@ def score_matrix(config: RecommendConfig, catalogue: Catalogue, users: UserBatch
     everywhere = np.broadcast_to(positions, (len(users), len(positions)))
     parts = _components.raw_scores(config, catalogue, users, everywhere)
     _components.standardised(parts, np.ones(everywhere.shape, dtype=bool))
-    return _components.contributions(config, users, parts).sum(axis=0)
+    total: Floats = _components.contributions(config, users, parts).sum(axis=0)
+    return total
 
 
 def candidate_scores(
@@ -188,16 +201,32 @@ def _starts(users: UserBatch) -> range:
     return range(0, max(len(users), 1), _USERS_PER_BLOCK)
 
 
-def _lists_of(world: generators.World, users: UserBatch, day: date) -> Ranking:
-    """Rank a block of users; where rules leave too few, all candidates are looked at, and more of them."""
+def _lists_of(world: generators.World, users: UserBatch, day: date) -> Recommendations:
+    """The lists of a block of users."""
+    parts = _ranked(world, users, day)
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
+    whole = joined([ranking.lists for _, ranking in parts])
+    return Recommendations(**{field.name: getattr(whole, field.name)[order] for field in fields(whole)})
+
+
+def _ranked(world: generators.World, users: UserBatch, day: date) -> list[tuple[Ints, Ranking]]:
+    """Rankings of a block of users, each of some of its rows.
+
+    Rules can leave someone fewer than ``k`` videos of those that they looked at. For such users alone they look at all candidates,
+    and where these are still too few, at more and more of what there is.
+    """
     config, size = world.config, int(world.catalogue.eligible.sum())
-    fill, pool = config.k, config.rerank_pool
+    rows, fill, pool, parts = np.arange(len(users)), config.k, config.rerank_pool, []
     while True:
-        found = _ranking(world, users, day, fill, pool)
-        short = (found.lists.positions[:, -1] < 0).any()
-        if not short or (fill >= size and pool >= found.candidates.positions.shape[1]):
-            return found
-        fill, pool = min(size, 4 * fill), max(4 * pool, found.candidates.positions.shape[1])
+        found = _ranking(world, users.take(rows), day, fill, pool)
+        candidates = (found.candidates.positions >= 0).sum(axis=1)
+        more = (candidates > max(pool, config.k)) | ((candidates >= fill) & (fill < size))
+        again = (found.lists.positions[:, -1] < 0) & more
+        parts.append((rows[~again], found.take(~again)))
+        if not again.any():
+            return parts
+        rows, fill = rows[again], min(size, 4 * fill)
+        pool = max(4 * pool, int(candidates.max()))
 
 
 def _ranking(world: generators.World, users: UserBatch, day: date, fill: int, pool: int) -> Ranking:
@@ -210,7 +239,7 @@ def _ranking(world: generators.World, users: UserBatch, day: date, fill: int, po
     there = best >= 0
     page = Page(np.where(there, candidates.positions[row, best], -1), np.where(there, scores, 0), catalogue, users)
     reranked = rerank(config.rules, page, config.k)
-    final, propensity = explore(
+    final, explored, propensity = explore(
         config.exploration,
         catalogue,
         users.user_ids,
@@ -228,6 +257,7 @@ def _ranking(world: generators.World, users: UserBatch, day: date, fill: int, po
         parts=np.where(shown[..., None], np.moveaxis(candidates.parts, 0, 2)[row, column], 0),
         generator_ranks=np.where(shown[..., None], candidates.generator_ranks[row, column], 0).astype(np.int32),
         moves=np.where(shown[..., None, None], reranked.moves[row, final], 0).astype(np.int32),
+        explored=explored,
         propensity=propensity,
     )
     return Ranking(candidates, best, reranked, lists)
@@ -244,7 +274,7 @@ def _scored(world: generators.World, users: UserBatch, fill: int) -> Candidates:
 
 
 def _candidates(world: generators.World, users: UserBatch, fill: int) -> tuple[Ints, Ints]:
-    """Union of all proposals, ascending by position and padded with -1, ``(n_users, c)``, and ranks ``(n_users, c, n_generators)``.
+    """Union of all proposals ``(n_users, c)``, ascending and padded with -1, and ranks ``(n_users, c, n_generators)``.
 
     Popularity goes on, beyond what it proposes, where a user has fewer than ``fill`` candidates.
     """
@@ -253,14 +283,23 @@ def _candidates(world: generators.World, users: UserBatch, fill: int) -> tuple[I
     found = []
     for name in GENERATORS:
         limit = config.limit(name)
-        reach = max(limit, fill) if name == GENERATORS[-1] else limit
-        source = generators.BY_NAME[name](world, users) if reach else None
-        nobody = (np.array([], dtype=np.int64), np.zeros((0, 0), dtype=np.int64))
-        found.append(
-            nobody if source is None else propose(lambda r, k, s=source: s.best(r, k)[1], reach, source.size, may, source.rows)
-        )
+        if name == GENERATORS[-1]:
+            limit = max(limit, fill)
+        found.append(_proposed(generators.BY_NAME[name](world, users), limit, may) if limit else _NOTHING)
     positions, ranks = union(found, len(users))
     popular = config.limit(GENERATORS[-1])
     if fill > popular:
         drop_needless_fill(positions, ranks, k=fill, limit=popular)
     return positions, ranks
+
+
+_NOTHING = np.array([], dtype=np.int64), np.zeros((0, 0), dtype=np.int64)
+
+
+def _proposed(source: generators.Proposals, limit: int, may: Filter) -> tuple[Ints, Ints]:
+    """The users to whom a generator proposes something, and the positions ``(n, limit)`` of what they may be shown."""
+
+    def best(rows: Ints, k: int) -> Ints:
+        return source.best(rows, k)[1]
+
+    return propose(best, limit, source.size, may, source.rows)

@@ -31,8 +31,8 @@ class VideoFacts:
         misinformation: float32 ``(n_videos,)`` 0 to 1; 0 where not known.
         clickbait: float32 ``(n_videos,)`` 0 to 1; 0 where not known.
         sponsored: float32 ``(n_videos,)`` boost; 0 for none.
-        same_as: int64 ``(n_videos,)`` position of the video that stands for all near-duplicates of this one; its own where it has
-            none.
+        same_as: int64 ``(n_videos,)`` position of the video that stands for all near-duplicates of this one; its own where it
+            has none.
         content: float32 ``(n_videos, c)`` title and tags, L2-normalised; a zero row where there are none.
     """
 
@@ -133,7 +133,7 @@ class Catalogue:
 
     @cached_property
     def described(self) -> tuple[Ints, Floats]:
-        """Eligible positions of videos with a title or tags, ascending, and their content: int64 ``(n,)``, float32 ``(n, c)``."""
+        """Eligible positions of videos with a title or tags, ascending int64 ``(n,)``, and their content float32 ``(n, c)``."""
         positions = np.flatnonzero(self.eligible & self.facts.content.any(axis=1))
         return positions, self.facts.content[positions]
 
@@ -202,6 +202,16 @@ class UserBatch:
 
     def __len__(self) -> int:
         return len(self.user_ids)
+
+    def take(self, rows: Ints) -> UserBatch:
+        """Take the users of some rows, int64 ``(n,)``, in that order."""
+        if np.array_equal(rows, np.arange(len(self))):
+            return self
+        starts, counts = self.watched_indptr[rows], np.diff(self.watched_indptr)[rows]
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        places = np.arange(indptr[-1]) - np.repeat(indptr[:-1], counts) + np.repeat(starts, counts)
+        plain = {name: getattr(self, name)[rows] for name in _PER_USER}
+        return UserBatch(**plain, watched_indptr=indptr, watched=self.watched[places])
 
     def rows(self, start: int, stop: int) -> UserBatch:
         """Take the users from ``start`` up to ``stop``."""

@@ -41,8 +41,8 @@ class SegmentConfig(Section):
     """One of these devices was used last."""
 
     weights: dict[Component, float]
-    """S3: weight of each component's score, standardised over the user's candidates; ``sponsored`` is added as it is. A component
-    that is not named weighs 0."""
+    """S3: weight of each component's score, standardised over the user's candidates; ``sponsored`` is added as it is. A
+    component that is not named weighs 0."""
 
     @field_validator("weights")
     @classmethod
@@ -93,8 +93,7 @@ class ExplorationConfig(Section):
     """So may an older one that was shown fewer times within the look-back."""
 
     temperature: float = Field(gt=0)
-    """Of the softmax over ensemble scores, in their standard deviations, that candidates are drawn by: near 0 the best one, large
-    values draw evenly."""
+    """Of the softmax over ensemble scores that candidates are drawn by: near 0 it draws the best one, large values draw evenly."""
 
     salt: str
     """Another one, other draws."""
@@ -138,7 +137,7 @@ class RecommendConfig(Section):
     """Parts of the users that Spark works on side by side; each becomes one file."""
 
     segments: tuple[SegmentConfig, ...]
-    """Segments of users, each with its own weights: a user is of the first one whose conditions hold. The last takes everybody."""
+    """Segments of users, each with its own weights: a user is of the first whose conditions hold; the last takes everybody."""
 
     learn_weights: bool
     """Whether the validation split may set other weights than those of the segments; see ``models.blend``."""

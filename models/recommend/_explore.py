@@ -1,9 +1,9 @@
 """Exploration: configured places of a list that show videos of which not enough is known (S7).
 
-What a place shows is drawn by a softmax over the scores of the user's candidates that are new or hardly shown and did not make the
-list by themselves, without repeats. The draw depends on the user, the day and the place alone, so a list that is made again is the
-same; the probability with which it was drawn goes into the table, for the unbiased estimates that logged feedback allows
-(Horvitz and Thompson 1952; Swaminathan and Joachims 2015).
+What a place shows is drawn by a softmax over the scores of the user's candidates that are new or hardly shown and did not make
+the list by themselves, without repeats. The draw depends on the user, the day and the place alone, so a list that is made again
+is the same; the probability with which it was drawn goes into the table, for the unbiased estimates that logged feedback allows
+(Swaminathan and Joachims, Counterfactual risk minimization, ICML 2015).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def explore(
     columns: Ints,
     positions: Ints,
     scores: Floats,
-) -> tuple[Ints, NDArray[np.float64]]:
+) -> tuple[Ints, NDArray[np.bool_], NDArray[np.float64]]:
     """Put explored videos into the places of the slots; what stood there and below moves down.
 
     A list that has nothing left to explore, or ends before a slot, stays as it is from there on.
@@ -55,16 +55,16 @@ def explore(
         scores: float32 ``(n_users, c)`` of the candidates.
 
     Returns:
-        int64 ``(n_users, k)`` columns of the final lists, padded with -1, and float64 ``(n_users, k)`` the probability with which
-        each place shows what it shows, given the places before it: 1 where nothing was drawn.
+        int64 ``(n_users, k)`` columns of the final lists, padded with -1; bool ``(n_users, k)``, what was drawn; and float64
+        ``(n_users, k)``, the probability with which it was, given the places before it: 1 where nothing was drawn.
     """
     n_users, width = columns.shape
     final = np.full((n_users, k), -1, dtype=np.int64)
     final[:, : min(k, width)] = columns[:, :k]
-    propensity = np.ones((n_users, k))
+    drawn, propensity = np.zeros((n_users, k), dtype=bool), np.ones((n_users, k))
     slots = [slot - 1 for slot in config.slots if slot <= k]
     if not slots or width <= k:
-        return final, propensity
+        return final, drawn, propensity
     rest = columns[:, k:]  # candidates that did not make the list: nothing of it is lost by showing them
     row = np.arange(n_users)[:, None]
     open_ = (rest >= 0) & explorable(config, catalogue)[positions[row, rest]]
@@ -81,11 +81,11 @@ def explore(
         last = rest.shape[1] - 1 - (mass[:, ::-1] > 0).argmax(axis=1)
         chosen = np.minimum(chosen, last)
         probability = mass[np.arange(len(drawing)), chosen] / cumulated[:, -1]
-        for array, value in ((final, rest[drawing, chosen]), (propensity, probability)):
+        for array, value in ((final, rest[drawing, chosen]), (drawn, True), (propensity, probability)):
             array[drawing, slot + 1 :] = array[drawing, slot:-1]
             array[drawing, slot] = value
         logits[drawing, chosen] = -np.inf
-    return final, propensity
+    return final, drawn, propensity
 
 
 def _uniform(user_ids: Ints, day: date, slot: int, salt: str) -> NDArray[np.float64]:

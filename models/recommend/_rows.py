@@ -37,8 +37,7 @@ assert len(REASONS) == len(COMPONENTS)
 def rows(lists: Recommendations, config: RecommendConfig, catalogue: Catalogue, users: UserBatch) -> pa.Table:
     """The rows of the ``recommendations`` table, in order of the users and their ranks."""
     row, place = np.nonzero(lists.positions >= 0)
-    parts, propensity = lists.parts[row, place], lists.propensity[row, place]
-    drawn = propensity < 1
+    parts, drawn = lists.parts[row, place], lists.explored[row, place]
     columns = {
         col.USER_ID: pa.array(users.user_ids[row]),
         col.RANK: pa.array((place + 1).astype(np.int32)),
@@ -47,7 +46,7 @@ def rows(lists: Recommendations, config: RecommendConfig, catalogue: Catalogue, 
         col.SOURCES: sources_text(lists.generator_ranks[row, place]),
         col.REASON: pc.if_else(pa.array(drawn), EXPLORED, pc.take(pa.array(REASONS), pa.array(parts.argmax(axis=1)))),
         col.RULES: moves_text(config.rules, lists.moves[row, place], place + 1, drawn),
-        col.PROPENSITY: pa.array(propensity),
+        col.PROPENSITY: pa.array(lists.propensity[row, place]),
         **{name: pa.array(parts[:, component]) for component, name in enumerate(SCORE_PARTS)},
     }
     return pa.table(columns).select(RECOMMENDATIONS.columns).cast(RECOMMENDATIONS.arrow)

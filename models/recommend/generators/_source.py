@@ -50,7 +50,7 @@ class Proposals(Protocol):
             k: how many, at most ``size``.
 
         Returns:
-            float32 scores, comparable within a row only, and int64 positions ``(n, k)``; best first, padded with ``-inf`` and -1.
+            float32 scores, comparable within a row only, and int64 positions ``(n, k)``; best first, padded with ``-inf``, -1.
         """
 
 

@@ -1,0 +1,133 @@
+import dataclasses
+from datetime import date
+
+import numpy as np
+import pytest
+
+from models.recommend import GENERATORS, VideoFacts, recommend_batch
+from models.recommend._explore import explorable, explore
+from tests.models.recommend.worlds import config, index_of, world
+
+TODAY = date(2026, 1, 8)
+N, K = 12, 4
+"""Twelve candidates of which four are listed; 0 to 7 are old and well known, 8 to 11 are new."""
+
+
+def settings(**changes):
+    return config().exploration.model_copy(
+        update={"slots": (2,), "new_days": 2.0, "uncertain_impressions": 5.0, "temperature": 1.0, "salt": "t"} | changes
+    )
+
+
+@pytest.fixture
+def catalogue():
+    found, _ = world(0, N, 1)
+    facts = dataclasses.replace(
+        VideoFacts.unknown(N),
+        age_days=np.array([9.0] * 8 + [1.0] * 4, dtype=np.float32),
+        impressions=np.full(N, 100, dtype=np.float32),
+    )
+    return dataclasses.replace(found, facts=facts)
+
+
+def drawn(chosen, catalogue, n_users, *, day=TODAY, scores=None):
+    everyone = np.tile(np.arange(N), (n_users, 1))
+    scores = np.tile(np.linspace(3, -3, N), (n_users, 1)) if scores is None else scores
+    return explore(
+        chosen, catalogue, np.arange(n_users), day, k=K, columns=everyone, positions=everyone, scores=scores.astype(np.float32)
+    )
+
+
+def test_new_and_hardly_shown_videos_may_be_explored(catalogue):
+    facts = dataclasses.replace(catalogue.facts, impressions=np.where(np.arange(N) == 3, 4, 100).astype(np.float32))
+    found = explorable(settings(), dataclasses.replace(catalogue, facts=facts))
+    assert np.flatnonzero(found).tolist() == [3, 8, 9, 10, 11]
+
+
+def test_the_slot_shows_a_new_video_and_the_others_move_down(catalogue):
+    final, explored, propensity = drawn(settings(), catalogue, 200)
+    assert set(final[:, 1].tolist()) == {8, 9, 10, 11}
+    assert (final[:, [0, 2, 3]] == [0, 1, 2]).all()
+    assert explored.tolist() == [[False, True, False, False]] * 200
+    assert (propensity[:, [0, 2, 3]] == 1).all()
+
+
+def test_what_is_drawn_has_the_probability_that_is_written_down(catalogue):
+    """The softmax by hand; and 20,000 users see each video as often as it says."""
+    scores = np.zeros((20_000, N))
+    scores[:, 8:] = np.log([1, 2, 3, 4])
+    final, _, propensity = drawn(settings(), catalogue, 20_000, scores=scores)
+    for video, expected in zip(range(8, 12), (0.1, 0.2, 0.3, 0.4), strict=True):
+        shown = final[:, 1] == video
+        assert shown.mean() == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / 20_000))
+        assert propensity[shown, 1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_logged_propensities_give_unbiased_estimates(catalogue):
+    """Horvitz-Thompson: a reward that depends on the video, weighted by 1 / propensity, has the mean of showing all evenly."""
+    reward = np.zeros(N)
+    reward[8:] = [1, 2, 3, 10]
+    final, explored, propensity = drawn(settings(), catalogue, 50_000, scores=np.tile(np.linspace(1, -1, N), (50_000, 1)))
+    estimate = (reward[final] * explored / propensity).sum(axis=1).mean() / 4
+    assert estimate == pytest.approx(4.0, abs=0.1)
+
+
+def test_no_video_is_drawn_twice_and_what_is_left_has_the_rest_of_the_mass(catalogue):
+    final, explored, propensity = drawn(settings(slots=(1, 2, 3, 4)), catalogue, 500)
+    assert explored.all()
+    assert all(sorted(row) == [8, 9, 10, 11] for row in final.tolist())
+    assert (propensity[:, 3] == 1).all()  # the last one is the only one left, and still explored
+    weights = dict(zip(range(8, 12), np.exp(np.linspace(3, -3, N)[8:]), strict=True))
+    for row, probabilities in zip(final[:20].tolist(), propensity[:20].tolist(), strict=True):
+        left = sum(weights.values())
+        for video, probability in zip(row, probabilities, strict=True):
+            assert probability == pytest.approx(weights[video] / left, rel=1e-5)
+            left -= weights[video]
+
+
+def test_draws_depend_on_user_day_and_salt_alone(catalogue):
+    first = drawn(settings(), catalogue, 300)[0]
+    assert (first == drawn(settings(), catalogue, 300)[0]).all()
+    assert (first[:100] == drawn(settings(), catalogue, 100)[0]).all()
+    for other in (drawn(settings(), catalogue, 300, day=date(2026, 1, 9)), drawn(settings(salt="u"), catalogue, 300)):
+        assert 0.1 < (first[:, 1] == other[0][:, 1]).mean() < 0.9
+
+
+def test_a_low_temperature_draws_the_best_one(catalogue):
+    final, _, propensity = drawn(settings(temperature=0.001), catalogue, 50)
+    assert (final[:, 1] == 8).all()
+    assert (propensity == 1).all()
+
+
+def test_without_slots_or_anything_new_the_list_stays(catalogue):
+    known = dataclasses.replace(catalogue, facts=dataclasses.replace(catalogue.facts, age_days=np.full(N, 9, dtype=np.float32)))
+    for chosen, videos in ((settings(slots=()), catalogue), (settings(slots=(9,)), catalogue), (settings(), known)):
+        final, explored, propensity = drawn(chosen, videos, 5)
+        assert final.tolist() == [[0, 1, 2, 3]] * 5
+        assert not explored.any()
+        assert (propensity == 1).all()
+
+
+def test_a_short_list_keeps_its_end():
+    """Someone with fewer videos than places has none left to draw."""
+    catalogue, users = world(4, 20, 6, watched_share=0.5)
+    chosen = config(k=20, exploration={**config().exploration.model_dump(), "slots": (3, 9)})
+    found = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
+    assert not found.explored.any()
+    shown = found.positions >= 0
+    assert (np.sort(shown, axis=1)[:, ::-1] == shown).all()
+
+
+def test_lists_of_a_batch_are_explored():
+    catalogue, users = world(4, 300, 30, watched_share=0.1)
+    explores = {**config().exploration.model_dump(), "slots": (3, 9), "new_days": 3, "uncertain_impressions": 0}
+    chosen = config(k=10, generators=dict.fromkeys(GENERATORS, 40), exploration=explores)
+    found = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
+    plain = recommend_batch(chosen.bare(), catalogue, users, index_of(catalogue), TODAY)
+    assert found.explored[:, [2, 8]].all()
+    assert found.explored.sum() == 60
+    assert (catalogue.facts.age_days[found.positions[found.explored]] <= 3).all()
+    for user in range(30):
+        kept = found.positions[user][~found.explored[user]].tolist()
+        assert kept == plain.positions[user][:8].tolist()
+        assert not set(found.positions[user][found.explored[user]].tolist()) & set(plain.positions[user].tolist())
