@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -74,14 +75,24 @@ def check(context: Context, kind: str, recipe: Recipe) -> tuple[Bundle | None, S
 def commit(context: Context, kind: str, recipe: Recipe, write: Callable[[Path], None], properties: Mapping[str, Any]) -> Bundle:
     """Let ``write`` fill a fresh directory, seal it, and put it in the place of this run's bundle."""
     live = location(context, kind)
-    staged = live.with_name(f".{live.name}.{os.getpid()}")
-    shutil.rmtree(staged, ignore_errors=True)
+    staged = _staging(live)
     staged.mkdir(parents=True)
     write(staged)
     facts = {"as_of": iso(context.as_of), "recipe": _plain(recipe), **properties}
     sealed = seal(staged, kind=kind, properties=facts)
     swap(staged, live)
     return Bundle(live, kind, sealed.digest, sealed.properties)
+
+
+def _staging(live: Path) -> Path:
+    """A directory beside ``live`` that is not there yet; what this host's dead processes left is removed."""
+    prefix = f".{live.name}.{socket.gethostname()}."
+    for orphan in live.parent.glob(f"{prefix}*"):
+        if not Path(f"/proc/{orphan.name.removeprefix(prefix)}").exists():
+            shutil.rmtree(orphan, ignore_errors=True)
+    staged = live.with_name(f"{prefix}{os.getpid()}")
+    shutil.rmtree(staged, ignore_errors=True)
+    return staged
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from jobs._tables import Pending, Unit
 from jobs._tower_data import tower_data
 from jobs._tracking import Tracker
 from jobs._training import TrainingSet
+from models.bundle import Bundle
 from models.logistic import FittedLogistic, LogisticConfig, fit_logistic
 from models.towers import FittedRanker, FittedRetrieval, TowerData, TowersConfig, fit_ranker, fit_retrieval
 from schemas.errors import ReelflowError
@@ -42,7 +43,7 @@ def run(context: Context) -> Report:
     recipe = _recipe(context)
     found = _bundles.current(context, _bundles.TOWERS, recipe)
     if found is not None:
-        Tracker.open().register(found, {})
+        _finish(context, found)
         return Report(up_to_date=True)
     data = _training.read(context)
     context.say(
@@ -52,7 +53,7 @@ def run(context: Context) -> Report:
     if judged is not data:
         added = judged.examples.num_rows - data.examples.num_rows
         context.say(f"hardly any skipped impressions in the log: {added:,} random unwatched videos added for the ranker")
-    checkpoints = context.run_folder / "trainings" / recipe.digest
+    checkpoints = _trainings(context) / recipe.digest
     models = {
         **_fit(context, config, "retrieval", data, checkpoints),
         **_fit(context, config, "ranker", judged, checkpoints),
@@ -66,13 +67,7 @@ def run(context: Context) -> Report:
             model.save(folder / name)
 
     bundle = _bundles.commit(context, _bundles.TOWERS, recipe, write, {"metrics": metrics})
-    shutil.rmtree(checkpoints.parent, ignore_errors=True)
-    history = [
-        {"epoch": record["epoch"], **{f"{name}_{key}": value for key, value in record.items() if key != "epoch"}}
-        for name in ("retrieval", "ranker")
-        for record in models[f"{_bundles.EARLY}/{name}"].history
-    ]
-    version = Tracker.open().register(bundle, metrics, history)
+    version = _finish(context, bundle)
     said = ", ".join(f"{key} {value:.4f}" for key, value in metrics.items())
     return Report(
         read={"examples": data.examples.num_rows},
@@ -94,6 +89,31 @@ def _check_history(config: TowersConfig) -> None:
 def plan(context: Context, _pending: Pending) -> list[Unit]:
     """How the bundle stands, in the workspace and in MLflow."""
     return [_training.unit(context, _bundles.TOWERS, _recipe(context))]
+
+
+def _trainings(context: Context) -> Path:
+    """Where the trainings of an ``as_of`` keep what they need to go on."""
+    return context.run_folder / "trainings"
+
+
+def _finish(context: Context, bundle: Bundle) -> str:
+    """What follows the commit, also where an earlier run did not live to do it.
+
+    Returns:
+        The version of the registered model.
+    """
+    shutil.rmtree(_trainings(context), ignore_errors=True)
+    early = bundle.path / _bundles.EARLY
+    histories = {
+        "retrieval": FittedRetrieval.load(early / "retrieval").history,
+        "ranker": FittedRanker.load(early / "ranker").history,
+    }
+    records = [
+        {"epoch": record["epoch"], **{f"{name}_{key}": value for key, value in record.items() if key != "epoch"}}
+        for name, history in histories.items()
+        for record in history
+    ]
+    return Tracker.open().register(bundle, bundle.properties["metrics"], records)
 
 
 def _recipe(context: Context) -> Recipe:
