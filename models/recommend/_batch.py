@@ -212,8 +212,8 @@ def _lists_of(world: generators.World, users: UserBatch, day: date) -> Recommend
 def _ranked(world: generators.World, users: UserBatch, day: date) -> list[tuple[Ints, Ranking]]:
     """Rankings of a block of users, each of some of its rows.
 
-    Rules can leave someone fewer than ``k`` videos of those that they looked at. For such users alone they look at all candidates,
-    and where these are still too few, at more and more of what there is.
+    Rules can leave someone fewer than ``k`` videos of those that they looked at. For such users alone they look at all
+    candidates, and where these are still too few, at more and more of what there is.
     """
     config, size = world.config, int(world.catalogue.eligible.sum())
     rows, fill, pool, parts = np.arange(len(users)), config.k, config.rerank_pool, []

@@ -93,7 +93,7 @@ class ExplorationConfig(Section):
     """So may an older one that was shown fewer times within the look-back."""
 
     temperature: float = Field(gt=0)
-    """Of the softmax over ensemble scores that candidates are drawn by: near 0 it draws the best one, large values draw evenly."""
+    """Of the softmax over ensemble scores that candidates are drawn by: near 0 draws the best one, large values draw evenly."""
 
     salt: str
     """Another one, other draws."""
