@@ -18,8 +18,7 @@ _SIGN = np.uint32(0x8000_0000)
 _NOT_SIGN = np.int32(0x7FFF_FFFF)
 _HALF = np.uint64(32)
 _LOW = np.uint64(0xFFFF_FFFF)
-_CELLS_PER_BLOCK = 1 << 18
-_VIDEOS_PER_BLOCK = 1 << 16
+_QUERIES_PER_BLOCK, _VECTORS_PER_BLOCK = 64, 4096
 # BLAS multiplies the last few columns by another kernel, whose last bits differ: equal vectors would not tie. With the columns
 # padded to a multiple of this, all real ones meet the same kernel.
 _KERNEL = 64
@@ -94,8 +93,9 @@ def top_inner_products(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Find the ``k`` largest inner products of each query, exactly, ties going to the lowest position.
 
-    Blocks of a matrix product are reduced to keys as they come, so memory stays near ``8 * 2**18`` bytes a temporary plus
-    ``(n_queries, k)``, whatever the number of vectors.
+    Blocks of a matrix product are looked through for what exceeds each query's k-th best so far, which hardly anything does after
+    the first blocks; equals come later and lose. Memory stays near ``4 * 2**18`` bytes a temporary plus ``(n_queries, 3 * k)``
+    keys, whatever the number of vectors.
 
     Args:
         queries: float32 ``(n_queries, d)``.
@@ -105,18 +105,51 @@ def top_inner_products(
     Returns:
         float32 scores and int64 positions ``(n_queries, k)``, best first, padded with ``-inf`` and ``-1``.
     """
-    best = np.full((len(queries), k), NOTHING, dtype=np.uint64)
-    columns = max(1, min(len(vectors), _VIDEOS_PER_BLOCK))
-    rows = max(1, _CELLS_PER_BLOCK // columns)
-    for left in range(0, len(vectors), columns):
-        part = vectors[left : left + columns]
+    best = [_Best(min(_QUERIES_PER_BLOCK, len(queries) - top), k) for top in range(0, len(queries), _QUERIES_PER_BLOCK)]
+    for left in range(0, len(vectors) if k else 0, _VECTORS_PER_BLOCK):
+        part = vectors[left : left + _VECTORS_PER_BLOCK]
         width = -(-len(part) // _KERNEL) * _KERNEL
         block = np.zeros((vectors.shape[1], width), dtype=np.float32)
         block[:, : len(part)] = part.T
-        positions = np.full(width, -1, dtype=np.int64)
-        positions[: len(part)] = np.arange(left, left + len(part))
-        for top in range(0, len(queries), rows):
-            found = smallest(pack(queries[top : top + rows] @ block, positions), k)
-            kept = best[top : top + rows]
-            best[top : top + rows] = found if left == 0 else smallest(np.concatenate([kept, found], axis=1), k)
-    return unpack(best)
+        for number, some in enumerate(best):
+            top = number * _QUERIES_PER_BLOCK
+            some.add((queries[top : top + _QUERIES_PER_BLOCK] @ block)[:, : len(part)], left)
+    if not best:
+        return np.zeros((0, k), dtype=np.float32), np.zeros((0, k), dtype=np.int64)
+    return unpack(np.concatenate([some.keys() for some in best]))
+
+
+class _Best:
+    """The best keys of some queries so far: a row of them for each, in no order, and how many there are."""
+
+    def __init__(self, n: int, k: int) -> None:
+        self._k = k
+        self._kept = np.full((n, 3 * k), NOTHING, dtype=np.uint64)
+        self._count = np.zeros(n, dtype=np.int64)
+        self._least = np.full(n, -np.inf, dtype=np.float32)
+
+    def add(self, scores: NDArray[np.float32], left: int) -> None:
+        """Look at the scores ``(n, m)`` of the positions from ``left`` on; positions come in ascending order."""
+        hits = np.flatnonzero(scores > self._least[:, None])
+        row = hits // scores.shape[1]
+        new = np.bincount(row, minlength=len(scores))
+        if int(new.max(initial=0)) > self._k:  # the first block, or scores that rise along the positions
+            positions = np.arange(left, left + scores.shape[1])
+            self._settle(np.concatenate([self.keys(), smallest(pack(scores, positions), self._k)], axis=1))
+            return
+        if int((self._count + new).max(initial=0)) > self._kept.shape[1]:
+            self._settle(self._kept)
+        place = self._count[row] + np.arange(len(hits)) - np.repeat(np.cumsum(new) - new, new)
+        self._kept[row, place] = pack(scores.reshape(-1)[hits], left + hits % scores.shape[1])
+        self._count += new
+
+    def keys(self) -> NDArray[np.uint64]:
+        """The k best of each query, ascending ``(n, k)``."""
+        return smallest(self._kept.copy(), self._k)
+
+    def _settle(self, keys: NDArray[np.uint64]) -> None:
+        """Keep the k best of some keys ``(n, m)``."""
+        best = smallest(keys, self._k)
+        self._kept[:, : self._k], self._kept[:, self._k :] = best, NOTHING
+        self._count = (best != NOTHING).sum(axis=1)
+        self._least = unpack(best[:, -1])[0]  # -inf where there are fewer than k

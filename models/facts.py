@@ -83,9 +83,12 @@ def trend_scores(videos: pa.Table, age_hours: NDArray[np.float64], half_life_hou
 
 
 def text_vectors(videos: pa.Table) -> Floats:
-    """Title and tags side by side, each of length 1 (or 0) and together at most 1: float32 ``(n, title + tags)``."""
-    parts = [_units(videos[name]) for name in (col.TITLE_VECTOR, col.TAGS_VECTOR)]
-    return _normalised(np.concatenate(parts, axis=1))
+    """Title and tags side by side, each of length 1 (or 0) and together at most 1: float32 ``(n, title + tags)``.
+
+    Without either column there is one number, which is 0.
+    """
+    parts = [_units(videos[name]) for name in (col.TITLE_VECTOR, col.TAGS_VECTOR) if name in videos.column_names]
+    return _normalised(np.concatenate([*parts, np.zeros((videos.num_rows, 0 if parts else 1), dtype=np.float32)], axis=1))
 
 
 def pressed(vectors: Floats, dim: int) -> Floats:
@@ -125,7 +128,7 @@ def mean_content(lists: pa.ChunkedArray, positions: Ints, content: Floats, lengt
 
 def _units(column: pa.ChunkedArray) -> Floats:
     array = one_chunk(column)
-    flat = pc.list_flatten(array).to_numpy().astype(np.float32)
+    flat = pc.list_flatten(array).to_numpy(zero_copy_only=False).astype(np.float32)
     known = array.is_valid().to_numpy(zero_copy_only=False)
     width = len(flat) // max(int(known.sum()), 1)
     found = np.zeros((len(array), width), dtype=np.float32)

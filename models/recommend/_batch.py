@@ -21,6 +21,9 @@ from models.recommend.rules import Page, Reranked, never_shown, rerank
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+Proposed = tuple[Ints, Ints]
+"""Rows of users, ascending, and the positions ``(n, limit)`` that a generator proposes to each, best first, padded with -1."""
+
 _USERS_PER_BLOCK = 64
 
 
@@ -116,13 +119,15 @@ def recommend_batch(
     """
     check(catalogue, users)
     world = _world(config, catalogue, index)
-    return joined([_lists_of(world, users.rows(start, start + _USERS_PER_BLOCK), day) for start in _starts(users)])
+    proposed = _proposals(world, users, config.k)
+    return joined([_lists_of(world, *_block(users, proposed, start), day) for start in _starts(users)])
 
 
 def rank_one(config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, day: date) -> Ranking:
     """As :func:`recommend_batch` for a batch of one user, with all that led to the list: for explanations."""
     check(catalogue, user)
-    return _ranked(_world(config, catalogue, index), user, day)[-1][1]
+    world = _world(config, catalogue, index)
+    return _ranked(world, user, _proposals(world, user, config.k), day)[-1][1]
 
 
 def joined(parts: Sequence[Recommendations]) -> Recommendations:
@@ -163,9 +168,10 @@ def candidate_scores(
     """
     check(catalogue, users)
     world, found = _world(config, catalogue, index), []
+    proposed = _proposals(world, users, config.k)
     for start in _starts(users):
-        some = users.rows(start, start + _USERS_PER_BLOCK)
-        positions, _ = _candidates(world, some, config.k)
+        some, own = _block(users, proposed, start)
+        positions, _ = _candidates(config, own, len(some), config.k)
         scores = _components.raw_scores(config, catalogue, some, positions)
         found.append((positions, _components.standardised(scores, positions >= 0)))
     width = max(positions.shape[1] for positions, _ in found)
@@ -186,7 +192,7 @@ def proposals(
         ``(n_users, c, n_generators)``, 0 where it did not propose the video.
     """
     check(catalogue, users)
-    return _candidates(_world(config, catalogue, index), users, 0)
+    return _candidates(config, _proposals(_world(config, catalogue, index), users, 0), len(users), 0)
 
 
 def _world(config: RecommendConfig, catalogue: Catalogue, index: VectorIndex) -> generators.World:
@@ -201,15 +207,24 @@ def _starts(users: UserBatch) -> range:
     return range(0, max(len(users), 1), _USERS_PER_BLOCK)
 
 
-def _lists_of(world: generators.World, users: UserBatch, day: date) -> Recommendations:
+def _block(users: UserBatch, proposed: Sequence[Proposed], start: int) -> tuple[UserBatch, list[Proposed]]:
+    """The users of a block, and what is proposed to them."""
+    block = []
+    for rows, positions in proposed:
+        own = slice(*np.searchsorted(rows, [start, start + _USERS_PER_BLOCK]))
+        block.append((rows[own] - start, positions[own]))
+    return users.rows(start, start + _USERS_PER_BLOCK), block
+
+
+def _lists_of(world: generators.World, users: UserBatch, proposed: Sequence[Proposed], day: date) -> Recommendations:
     """The lists of a block of users."""
-    parts = _ranked(world, users, day)
+    parts = _ranked(world, users, proposed, day)
     order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
     whole = joined([ranking.lists for _, ranking in parts])
     return Recommendations(**{field.name: getattr(whole, field.name)[order] for field in fields(whole)})
 
 
-def _ranked(world: generators.World, users: UserBatch, day: date) -> list[tuple[Ints, Ranking]]:
+def _ranked(world: generators.World, users: UserBatch, proposed: Sequence[Proposed], day: date) -> list[tuple[Ints, Ranking]]:
     """Rankings of a block of users, each of some of its rows.
 
     Rules can leave someone fewer than ``k`` videos of those that they looked at. For such users alone they look at all
@@ -218,20 +233,21 @@ def _ranked(world: generators.World, users: UserBatch, day: date) -> list[tuple[
     config, size = world.config, int(world.catalogue.eligible.sum())
     rows, fill, pool, parts = np.arange(len(users)), config.k, config.rerank_pool, []
     while True:
-        found = _ranking(world, users.take(rows), day, fill, pool)
-        candidates = (found.candidates.positions >= 0).sum(axis=1)
-        more = (candidates > max(pool, config.k)) | ((candidates >= fill) & (fill < size))
+        some = users.take(rows)
+        candidates = _scored(world, some, *_candidates(config, proposed, len(some), fill))
+        found = _ranking(world, some, candidates, pool, day)
+        count = (candidates.positions >= 0).sum(axis=1)
+        more = (count > max(pool, config.k)) | ((count >= fill) & (fill < size))
         again = (found.lists.positions[:, -1] < 0) & more
         parts.append((rows[~again], found.take(~again)))
         if not again.any():
             return parts
-        rows, fill = rows[again], min(size, 4 * fill)
-        pool = max(4 * pool, int(candidates.max()))
+        rows, fill, pool = rows[again], min(size, 4 * fill), max(4 * pool, int(count.max()))
+        proposed = _proposals(world, users.take(rows), fill)
 
 
-def _ranking(world: generators.World, users: UserBatch, day: date, fill: int, pool: int) -> Ranking:
+def _ranking(world: generators.World, users: UserBatch, candidates: Candidates, pool: int, day: date) -> Ranking:
     config, catalogue = world.config, world.catalogue
-    candidates = _scored(world, users, fill)
     columns = np.where(candidates.positions >= 0, np.arange(candidates.positions.shape[1]), -1)
     # Candidates are in order of position, so ties are too.
     scores, best = unpack(smallest(pack(candidates.scores, columns), max(pool, config.k)))
@@ -263,8 +279,7 @@ def _ranking(world: generators.World, users: UserBatch, day: date, fill: int, po
     return Ranking(candidates, best, reranked, lists)
 
 
-def _scored(world: generators.World, users: UserBatch, fill: int) -> Candidates:
-    positions, ranks = _candidates(world, users, fill)
+def _scored(world: generators.World, users: UserBatch, positions: Ints, ranks: Ints) -> Candidates:
     present = positions >= 0
     parts = _components.raw_scores(world.config, world.catalogue, users, positions)
     _components.standardised(parts, present)
@@ -273,20 +288,26 @@ def _scored(world: generators.World, users: UserBatch, fill: int) -> Candidates:
     return Candidates(positions, ranks, parts, scores)
 
 
-def _candidates(world: generators.World, users: UserBatch, fill: int) -> tuple[Ints, Ints]:
-    """Union of all proposals ``(n_users, c)``, ascending and padded with -1, and ranks ``(n_users, c, n_generators)``.
+def _proposals(world: generators.World, users: UserBatch, fill: int) -> list[Proposed]:
+    """What each generator proposes to some users: as many of them at once as there are, since a search reads all videos.
 
-    Popularity goes on, beyond what it proposes, where a user has fewer than ``fill`` candidates.
+    The last generator, popularity, goes on to ``fill`` beyond its limit.
     """
     config, catalogue = world.config, world.catalogue
     may = Filter(catalogue.eligible, catalogue.blocked, users.country, users.watched_indptr, users.watched)
     found = []
     for name in GENERATORS:
-        limit = config.limit(name)
-        if name == GENERATORS[-1]:
-            limit = max(limit, fill)
+        limit = max(config.limit(name), fill) if name == GENERATORS[-1] else config.limit(name)
         found.append(_proposed(generators.BY_NAME[name](world, users), limit, may) if limit else _NOTHING)
-    positions, ranks = union(found, len(users))
+    return found
+
+
+def _candidates(config: RecommendConfig, proposed: Sequence[Proposed], n_users: int, fill: int) -> tuple[Ints, Ints]:
+    """Union of all proposals ``(n_users, c)``, ascending and padded with -1, and ranks ``(n_users, c, n_generators)``.
+
+    What popularity proposes beyond its limit is there only where a user has fewer than ``fill`` candidates without it.
+    """
+    positions, ranks = union(proposed, n_users)
     popular = config.limit(GENERATORS[-1])
     if fill > popular:
         drop_needless_fill(positions, ranks, k=fill, limit=popular)
@@ -296,7 +317,7 @@ def _candidates(world: generators.World, users: UserBatch, fill: int) -> tuple[I
 _NOTHING = np.array([], dtype=np.int64), np.zeros((0, 0), dtype=np.int64)
 
 
-def _proposed(source: generators.Proposals, limit: int, may: Filter) -> tuple[Ints, Ints]:
+def _proposed(source: generators.Proposals, limit: int, may: Filter) -> Proposed:
     """The users to whom a generator proposes something, and the positions ``(n, limit)`` of what they may be shown."""
 
     def best(rows: Ints, k: int) -> Ints:

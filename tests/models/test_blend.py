@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from models import blend, metrics
 from models.blend import learn_weights
 from models.recommend import COMPONENTS
 
@@ -41,16 +42,38 @@ def test_two_that_know_equally_share_it():
 
 def test_noise_moves_nothing():
     start = {"ranker": 0.5, "retrieval": 1.0, "wals": 0.25}
-    assert learn_weights(*world(), start, min_gain_errors=4.0) == {"popular": 0.0, **start}
+    assert learn_weights(*world(), start, min_gain_errors=4.0) == {**dict.fromkeys(COMPONENTS, 0.0), **start}
 
 
 def test_few_users_move_nothing():
-    assert learn_weights(*world(n_users=10, wals=3.0), {"ranker": 2.0, "popular": 1.0}) == {
-        "ranker": 1.0,
-        "retrieval": 0.0,
-        "wals": 0.0,
-        "popular": 0.5,
-    }
+    found = learn_weights(*world(n_users=10, wals=3.0), {"ranker": 2.0, "popular": 1.0})
+    assert found == {**dict.fromkeys(COMPONENTS, 0.0), "ranker": 1.0, "popular": 0.5}
+
+
+def test_what_the_business_decides_is_not_learned():
+    found = learn_weights(*world(wals=1.0, sponsored=5.0), {"ranker": 2.0, "sponsored": 0.3})
+    assert (found["wals"], found["sponsored"]) == (1.0, 0.3)
+
+
+def test_users_beyond_the_memory_are_left_out_evenly(monkeypatch):
+    whole = learn_weights(*world(n_users=600, wals=2.0, ranker=1.0), {"ranker": 1.0})
+    monkeypatch.setattr(blend, "_MAX_CELLS", 200_000)  # a third of the users
+    part = learn_weights(*world(n_users=600, wals=2.0, ranker=1.0), {"ranker": 1.0})
+    assert part["wals"] == whole["wals"] == 1.0
+    assert part["ranker"] == pytest.approx(whole["ranker"], abs=0.3)
+
+
+def test_the_judges_figure_is_ndcg():
+    """Against the metrics module, with ties and padding."""
+    positions, scores, relevant = world(n_users=40, wals=1.0)
+    positions[:20, 100:] = -1
+    scores = np.round(scores, 0)
+    weights = 0.5 ** (np.arange(len(COMPONENTS)) % 4)  # so that sums are exact and ties are ties
+    total = np.where(positions >= 0, np.tensordot(weights.astype(np.float32), scores, axes=1), -np.inf)
+    order = np.argsort(-total, axis=1, kind="stable")[:, :20]
+    lists = np.take_along_axis(positions, order, axis=1)
+    expected = metrics.ranking_metrics(lists, relevant, (20,))["ndcg@20"]
+    np.testing.assert_allclose(blend._Judge(positions, scores, relevant)(weights), expected, atol=1e-9)
 
 
 def test_padding_is_never_listed():

@@ -33,12 +33,12 @@ def test_top_inner_products_agrees_with_sorting_everything(n_queries, n_vectors,
     # Small integers: products are exact, and ties are many.
     queries = rng.integers(-2, 3, (n_queries, 3)).astype(np.float32)
     vectors = rng.integers(-2, 3, (n_vectors, 3)).astype(np.float32)
-    before = _topk._VIDEOS_PER_BLOCK, _topk._CELLS_PER_BLOCK
+    before = _topk._VECTORS_PER_BLOCK, _topk._QUERIES_PER_BLOCK
     try:
-        _topk._VIDEOS_PER_BLOCK, _topk._CELLS_PER_BLOCK = 7, 14
+        _topk._VECTORS_PER_BLOCK, _topk._QUERIES_PER_BLOCK = 7, 2
         scores, positions = top_inner_products(queries, vectors, k)
     finally:
-        _topk._VIDEOS_PER_BLOCK, _topk._CELLS_PER_BLOCK = before
+        _topk._VECTORS_PER_BLOCK, _topk._QUERIES_PER_BLOCK = before
     assert scores.shape == positions.shape == (n_queries, k)
     for query, row, found in zip(queries, positions, scores, strict=True):
         exact = vectors @ query
@@ -49,9 +49,9 @@ def test_top_inner_products_agrees_with_sorting_everything(n_queries, n_vectors,
 
 def test_equal_vectors_tie_wherever_they_stand():
     rng = np.random.default_rng(0)
-    before = _topk._VIDEOS_PER_BLOCK
+    before = _topk._VECTORS_PER_BLOCK
     try:
-        _topk._VIDEOS_PER_BLOCK = 101
+        _topk._VECTORS_PER_BLOCK = 101
         for n_queries in (1, 2, 7, 33):
             vectors = np.tile(rng.standard_normal((1, 48)).astype(np.float32), (517, 1))
             queries = rng.standard_normal((n_queries, 48)).astype(np.float32)
@@ -59,4 +59,4 @@ def test_equal_vectors_tie_wherever_they_stand():
             assert (scores == scores[:, :1]).all()
             assert (positions == np.arange(517)).all()
     finally:
-        _topk._VIDEOS_PER_BLOCK = before
+        _topk._VECTORS_PER_BLOCK = before
