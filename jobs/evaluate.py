@@ -76,7 +76,7 @@ def run(context: Context) -> Report:
     predicted, curves = _judge_predictors(context, config, predictors, data, then=then, models=models)
     rows = evaluation.table([*judged.rows, *predicted.rows], context.as_of)
     manifest = context.lake.write(EVALUATION, Partition(context.last_day), rows, made_by)
-    figures = evaluation.figures(judged)
+    figures, weights = evaluation.figures(judged), ranking.weights
     page = _report.page(
         _report.Findings(
             as_of=context.as_of,
@@ -86,12 +86,12 @@ def run(context: Context) -> Report:
             judged=judged + predicted,
             curves=curves,
             histories={"retrieval": early.retrieval.history, "ranker": early.ranker.history},
-            weights=ranking.weights,
+            weights={name: {str(part): weight for part, weight in own.items()} for name, own in weights.items()},
             limits=dict(zip(evaluation.source_names(), evaluation.limits(ranking), strict=True)),
             config=config,
         )
     )
-    content = {"metrics": _finite(figures), "weights": ranking.weights}
+    content = {"metrics": _finite(figures), "weights": weights}
     path = _evaluation.write(context, made_by, manifest, content, page)
     tracker = Tracker.open()
     for bundle in bundles.values():

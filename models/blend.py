@@ -100,10 +100,10 @@ class _Judge:
 
     def moved(self, differences: Floats, place: int, by: float) -> Floats:
         """The same with another weight of one component."""
-        return differences + np.float32(by) * self._ahead[place]
+        return np.asarray(differences + np.float32(by) * self._ahead[place])
 
     def of(self, differences: Floats) -> NDArray[np.float64]:
-        """nDCG of each user ``(n_users,)``."""
+        """NDCG of each user ``(n_users,)``."""
         gain = self._discounts[np.count_nonzero(differences > 0, axis=1)]
         return np.asarray(np.bincount(self._user, gain, self._n_users) / self._ideal)
 

@@ -132,11 +132,12 @@ def load_catalogue(directory: Path) -> Catalogue:
     """
     try:
         arrays = {name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in (*_ARRAYS, *_FACTS)}
-        names = {name: tuple(values) for name, values in json.loads((directory / _JSON).read_text(encoding="utf-8")).items()}
+        names = json.loads((directory / _JSON).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ReelflowError(f"catalogue {directory}: found no {error.filename}; run the index stage again") from error
     facts = VideoFacts(**{name: arrays.pop(name) for name in _FACTS})
-    return Catalogue(**arrays, **names, facts=facts)
+    countries, languages, local_segments = (tuple(names[name]) for name in _NAMES)
+    return Catalogue(**arrays, countries=countries, languages=languages, local_segments=local_segments, facts=facts)
 
 
 def _taste(users: pa.Table, catalogue: Catalogue, length: int) -> npt.NDArray[np.float32]:

@@ -138,12 +138,13 @@ def _units(column: pa.ChunkedArray) -> Floats:
 
 def _normalised(vectors: Floats) -> Floats:
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))[:, None]
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-12)
+    found: Floats = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-12)
+    return found
 
 
 def _codes(values: pa.Array, known: pa.Array) -> Ints:
-    return pc.index_in(values, known).fill_null(-1).to_numpy().astype(np.int64)
+    return np.asarray(pc.index_in(values, known).fill_null(-1)).astype(np.int64)
 
 
 def _or_zero(column: pa.ChunkedArray) -> Floats:
-    return column.fill_null(0.0).to_numpy().astype(np.float32)
+    return np.asarray(column.fill_null(0.0)).astype(np.float32)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from models import metrics
 from models.ensemble import Ensemble
+from models.evaluation._ablations import judge_ablations
 from models.evaluation._config import EvaluationConfig
 from models.evaluation._items import ItemVectors
 from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, exact_index, variants
@@ -16,7 +17,7 @@ from models.evaluation._rows import NOTHING, Judged, Lookup, Row, Sample
 from models.evaluation._slices import Slice, slices
 from models.evaluation._sources import judge_sources
 from models.evaluation._world import Holdout
-from models.recommend import Catalogue, RecommendConfig, recommend_batch
+from models.recommend import Catalogue, RecommendConfig, recommend_variants
 from schemas import columns as col
 
 Floats = NDArray[np.float64]
@@ -60,17 +61,18 @@ def judge_lists(
     users = ensemble.users(ranking, world.users, world.queries, catalogue, world.at)
     index = exact_index(ensemble, catalogue)
     sample = Sample.of(config, np.diff(world.relevant.indptr).astype(np.int64))
+    wanted = variants(ranking, local=bool(users.local.any()))
     shown = {
-        name: recommend_batch(variant, catalogue, users, index, world.at.date()).positions
-        for name, variant in variants(ranking).items()
+        name: lists.positions for name, lists in recommend_variants(wanted, catalogue, users, index, world.at.date()).items()
     }
-    if users.local.any():
-        local = recommend_batch(ranking.alone("local", "local", ranking.k), catalogue, users, index, world.at.date())
-        shown = {POPULARITY: shown[POPULARITY], BY_SEGMENT: local.positions, **shown}
     good = {name: metrics.ranking_metrics(found, world.relevant, _KS) for name, found in shown.items()}
     rows = sample.means(_quality(good, _PER_USER, _DIFFERENCES), Row(model=FINAL, metric="", value=0.0))
     beyond, notes = _beyond(shown, catalogue, world, items, sample)
     rows += beyond
+    whole = dict(good[FINAL])
+    if items is not None:
+        whole[f"diversity@{_TOP}"] = metrics.diversity(shown[FINAL], items.rows, _TOP)
+    rows += judge_ablations(ranking, catalogue, users, index, world=world, items=items, sample=sample, whole=whole)
     rows += judge_sources(ranking, catalogue, users, index, world=world, sample=sample)
     cuts, missing = slices(config, world, np.asarray(users.wals.any(axis=1)))
     for cut in cuts:

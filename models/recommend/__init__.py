@@ -15,6 +15,7 @@ from models.recommend._batch import (
     proposals,
     rank_one,
     recommend_batch,
+    recommend_variants,
     score_matrix,
 )
 from models.recommend._candidates import Filter, propose
@@ -56,6 +57,7 @@ __all__ = [
     "propose",
     "rank_one",
     "recommend_batch",
+    "recommend_variants",
     "rows",
     "score_matrix",
     "sources_text",

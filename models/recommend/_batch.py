@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 
@@ -119,15 +119,47 @@ def recommend_batch(
     """
     check(catalogue, users)
     world = _world(config, catalogue, index)
-    proposed = _proposals(world, users, config.k)
-    return joined([_lists_of(world, *_block(users, proposed, start), day) for start in _starts(users)])
+    proposed, lists = _proposals(world, users, config.k), []
+    for start in _starts(users):
+        block, own = _block(users, proposed, start)
+        lists.append(_lists_of(world, block, _weighed(world, block, own, config.k), day))
+    return joined(lists)
+
+
+def recommend_variants(
+    configs: Mapping[str, RecommendConfig], catalogue: Catalogue, users: UserBatch, index: VectorIndex, day: date
+) -> dict[str, Recommendations]:
+    """As :func:`recommend_batch` with each of several configurations, at little more than the price of one.
+
+    Variants of the same generators, which differ in weights, rules or exploration, share proposals and scores.
+    """
+    check(catalogue, users)
+    found: dict[str, Recommendations] = {}
+    groups: dict[object, list[str]] = {}
+    for name, config in configs.items():
+        unseen = never_shown(config.rules, catalogue).tobytes()
+        shared = (unseen, config.k, config.fresh_days, config.fresh_half_life_days, *config.generators.items())
+        groups.setdefault(shared, []).append(name)
+    for names in groups.values():
+        worlds = {name: _world(configs[name], catalogue, index) for name in names}
+        # Scores of what weighs nothing are not computed: all that any variant needs are.
+        first = _world(configs[names[0]].model_copy(update={"learn_weights": True}), catalogue, index)
+        proposed, lists = _proposals(first, users, first.config.k), {name: [] for name in names}
+        for start in _starts(users):
+            block, own = _block(users, proposed, start)
+            scored = _Scored.of(first, block, *_candidates(first.config, own, len(block), first.config.k))
+            for name, world in worlds.items():
+                lists[name].append(_lists_of(world, block, scored.weighed(world.config, block), day))
+        found |= {name: joined(parts) for name, parts in lists.items()}
+    return {name: found[name] for name in configs}
 
 
 def rank_one(config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, day: date) -> Ranking:
     """As :func:`recommend_batch` for a batch of one user, with all that led to the list: for explanations."""
     check(catalogue, user)
     world = _world(config, catalogue, index)
-    return _ranked(world, user, _proposals(world, user, config.k), day)[-1][1]
+    candidates = _weighed(world, user, _proposals(world, user, config.k), config.k)
+    return _ranked(world, user, candidates, day)[-1][1]
 
 
 def joined(parts: Sequence[Recommendations]) -> Recommendations:
@@ -171,9 +203,8 @@ def candidate_scores(
     proposed = _proposals(world, users, config.k)
     for start in _starts(users):
         some, own = _block(users, proposed, start)
-        positions, _ = _candidates(config, own, len(some), config.k)
-        scores = _components.raw_scores(config, catalogue, some, positions)
-        found.append((positions, _components.standardised(scores, positions >= 0)))
+        scored = _Scored.of(world, some, *_candidates(config, own, len(some), config.k))
+        found.append((scored.positions, scored.parts))
     width = max(positions.shape[1] for positions, _ in found)
     padded = [((0, 0), (0, width - positions.shape[1])) for positions, _ in found]
     return (
@@ -216,15 +247,15 @@ def _block(users: UserBatch, proposed: Sequence[Proposed], start: int) -> tuple[
     return users.rows(start, start + _USERS_PER_BLOCK), block
 
 
-def _lists_of(world: generators.World, users: UserBatch, proposed: Sequence[Proposed], day: date) -> Recommendations:
+def _lists_of(world: generators.World, users: UserBatch, candidates: Candidates, day: date) -> Recommendations:
     """The lists of a block of users."""
-    parts = _ranked(world, users, proposed, day)
+    parts = _ranked(world, users, candidates, day)
     order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
     whole = joined([ranking.lists for _, ranking in parts])
     return Recommendations(**{field.name: getattr(whole, field.name)[order] for field in fields(whole)})
 
 
-def _ranked(world: generators.World, users: UserBatch, proposed: Sequence[Proposed], day: date) -> list[tuple[Ints, Ranking]]:
+def _ranked(world: generators.World, users: UserBatch, candidates: Candidates, day: date) -> list[tuple[Ints, Ranking]]:
     """Rankings of a block of users, each of some of its rows.
 
     Rules can leave someone fewer than ``k`` videos of those that they looked at. For such users alone they look at all
@@ -233,9 +264,7 @@ def _ranked(world: generators.World, users: UserBatch, proposed: Sequence[Propos
     config, size = world.config, int(world.catalogue.eligible.sum())
     rows, fill, pool, parts = np.arange(len(users)), config.k, config.rerank_pool, []
     while True:
-        some = users.take(rows)
-        candidates = _scored(world, some, *_candidates(config, proposed, len(some), fill))
-        found = _ranking(world, some, candidates, pool, day)
+        found = _ranking(world, users.take(rows), candidates, pool, day)
         count = (candidates.positions >= 0).sum(axis=1)
         more = (count > max(pool, config.k)) | ((count >= fill) & (fill < size))
         again = (found.lists.positions[:, -1] < 0) & more
@@ -243,7 +272,8 @@ def _ranked(world: generators.World, users: UserBatch, proposed: Sequence[Propos
         if not again.any():
             return parts
         rows, fill, pool = rows[again], min(size, 4 * fill), max(4 * pool, int(count.max()))
-        proposed = _proposals(world, users.take(rows), fill)
+        some = users.take(rows)
+        candidates = _weighed(world, some, _proposals(world, some, fill), fill)
 
 
 def _ranking(world: generators.World, users: UserBatch, candidates: Candidates, pool: int, day: date) -> Ranking:
@@ -279,13 +309,30 @@ def _ranking(world: generators.World, users: UserBatch, candidates: Candidates, 
     return Ranking(candidates, best, reranked, lists)
 
 
-def _scored(world: generators.World, users: UserBatch, positions: Ints, ranks: Ints) -> Candidates:
-    present = positions >= 0
-    parts = _components.raw_scores(world.config, world.catalogue, users, positions)
-    _components.standardised(parts, present)
-    _components.contributions(world.config, users, parts)
-    scores = np.where(present, parts.sum(axis=0), -np.inf).astype(np.float32)
-    return Candidates(positions, ranks, parts, scores)
+def _weighed(world: generators.World, users: UserBatch, proposed: Sequence[Proposed], fill: int) -> Candidates:
+    """The candidates of some users with their scores."""
+    found = _candidates(world.config, proposed, len(users), fill)
+    return _Scored.of(world, users, *found).weighed(world.config, users, once=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scored:
+    """Candidates with standardised scores, before they are weighed: ``parts`` float32 ``(n_components, n_users, c)``."""
+
+    positions: Ints
+    generator_ranks: Ints
+    parts: Floats
+
+    @classmethod
+    def of(cls, world: generators.World, users: UserBatch, positions: Ints, ranks: Ints) -> _Scored:
+        parts = _components.raw_scores(world.config, world.catalogue, users, positions)
+        return cls(positions, ranks, _components.standardised(parts, positions >= 0))
+
+    def weighed(self, config: RecommendConfig, users: UserBatch, *, once: bool = False) -> Candidates:
+        """The same with the weights of a configuration; ``once`` does without a copy."""
+        parts = _components.contributions(config, users, self.parts if once else self.parts.copy())
+        scores = np.where(self.positions >= 0, parts.sum(axis=0), -np.inf).astype(np.float32)
+        return Candidates(self.positions, self.generator_ranks, parts, scores)
 
 
 def _proposals(world: generators.World, users: UserBatch, fill: int) -> list[Proposed]:
