@@ -94,8 +94,8 @@ def top_inner_products(
     """Find the ``k`` largest inner products of each query, exactly, ties going to the lowest position.
 
     Blocks of a matrix product are looked through for what exceeds each query's k-th best so far, which hardly anything does
-    after the first blocks; equals come later and lose. Memory stays near ``4 * 2**18`` bytes a temporary plus ``(n_queries, 3 * k)``
-    keys, whatever the number of vectors.
+    after the first blocks; equals come later and lose. Memory stays near ``4 * 2**18`` bytes a temporary plus
+    ``(n_queries, 3 * k)`` keys, whatever the number of vectors.
 
     Args:
         queries: float32 ``(n_queries, d)``.

@@ -81,6 +81,6 @@ def judge_ablations(
         like = Row(model=FINAL, metric="", value=0.0, slice_kind=WITHOUT, slice_value=name)
         rows += sample.means(values, like)
         coverage = metrics.coverage(lists.positions, int(catalogue.eligible.sum()), _KS[-1])
-        counts = {"users": len(users), "examples": int(world.relevant.nnz)}
-        rows.append(Row(model=FINAL, metric="coverage@100", value=coverage, slice_kind=WITHOUT, slice_value=name, **counts))
+        counted = replace(like, metric="coverage@100", value=coverage, users=len(users), examples=int(world.relevant.nnz))
+        rows.append(counted)
     return rows

@@ -144,7 +144,8 @@ def recommend_variants(
         worlds = {name: _world(configs[name], catalogue, index) for name in names}
         # Scores of what weighs nothing are not computed: all that any variant needs are.
         first = _world(configs[names[0]].model_copy(update={"learn_weights": True}), catalogue, index)
-        proposed, lists = _proposals(first, users, first.config.k), {name: [] for name in names}
+        proposed = _proposals(first, users, first.config.k)
+        lists: dict[str, list[Recommendations]] = {name: [] for name in names}
         for start in _starts(users):
             block, own = _block(users, proposed, start)
             scored = _Scored.of(first, block, *_candidates(first.config, own, len(block), first.config.k))
