@@ -17,6 +17,7 @@ from models.evaluation import (
     POPULARITY,
     SLICED,
     UNION,
+    WITHOUT,
     Curves,
     EvaluationConfig,
     Judged,
@@ -27,8 +28,9 @@ from models.evaluation import (
 )
 
 LISTS, DIFFERENCES, SOURCES = "Lists", "Against each model", "Candidates"
+PARTS = "Weights, rules and exploration"
 RANKER, BEYOND, SLICES, LEARNING, READING = "Ranker", "Beyond accuracy", "Slices", "Learning curves", "How to read this"
-SECTIONS = (LISTS, DIFFERENCES, SOURCES, RANKER, BEYOND, SLICES, LEARNING, READING)
+SECTIONS = (LISTS, DIFFERENCES, SOURCES, PARTS, RANKER, BEYOND, SLICES, LEARNING, READING)
 _LIST_FIGURES = (
     "ndcg@10", "recall@10", "precision@10", "map@10", "mrr", "precision@1", "precision@5", "recall@20", "recall@100", "ndcg@20",
     "map@100",
@@ -37,6 +39,7 @@ _DIFFERENCE_FIGURES = ("ndcg@10", "recall@10", "precision@10", "map@10", "recall
 _PREDICTED = (
     "roc_auc", "pr_auc", "log_loss", "ranking_loss", "expected_calibration_error", "calibration_ratio",
 )  # fmt: skip
+_PART_FIGURES = ("ndcg@10", "ndcg@20", "recall@100", "diversity@10")
 _SLICE_HEADS = {"roc_auc": "ROC-AUC", "expected_calibration_error": "calibration"}
 _BEYOND_FIGURES = ("diversity@10", "novelty@10", "coverage@10", "coverage@100")
 _BY_SLICE = (
@@ -58,6 +61,8 @@ _READING = (
     "they are for comparing lists with each other.",
     "Recall: share of a user's relevant videos in the list. Precision: share of the places that hold one. nDCG and mAP give "
     "more for earlier places, 1 being the best possible list. MRR: 1 over the place of the first one.",
+    "Weights, rules and exploration: the final list is made again without one of them. A rule that costs nDCG and wins diversity, "
+    "or keeps out what must not be shown, does what it is for; exploration pays for what later models learn from it.",
     "A source's marginal recall is what the candidates of all sources together lose without it.",
     "ROC-AUC: chance that a relevant impression scores above another one. Ranking loss: share of a user's pairs of a relevant "
     "and an irrelevant impression in the wrong order. Log loss and calibration judge the probabilities themselves; "
@@ -86,7 +91,7 @@ class Findings:
     histories: Mapping[str, Sequence[Mapping[str, float]]]
     """Of the models that learn in epochs, a record an epoch."""
     weights: Mapping[str, Mapping[str, float]]
-    """Of the final list, for known and for new users."""
+    """Of the final list, for each segment of users."""
     limits: Mapping[str, int]
     """Candidates of each source."""
     config: EvaluationConfig
@@ -100,6 +105,7 @@ def page(found: Findings) -> str:
         LISTS: _lists(rows),
         DIFFERENCES: _differences(rows),
         SOURCES: _sources(found, rows),
+        PARTS: _parts(found, rows),
         RANKER: _ranker(found, rows),
         BEYOND: _beyond(rows),
         SLICES: _slices(found, rows),
@@ -188,6 +194,39 @@ def _sources(found: Findings, rows: Lookup) -> list[str]:
         ),
         html.table(["source", "limit", *(f"recall@{k}" for k in ks), "marginal"], lines),
     ]
+
+
+def _parts(found: Findings, rows: Lookup) -> list[str]:
+    """Weights by segment, and what the final list owes to each thing that can be taken out of it."""
+    names = list(dict.fromkeys(name for own in found.weights.values() for name in own))
+    weights = [
+        [who, *(html.cell(f"{own[name]:g}" if own.get(name) else "-") for name in names)] for who, own in found.weights.items()
+    ]
+    said = [
+        html.paragraph("Weights of each segment of users, chosen on the validation split; sponsored is as configured."),
+        html.table(["segment", *names], weights),
+    ]
+    values = rows.slices(WITHOUT, _PART_FIGURES[0])
+    if not values:
+        return said
+
+    def owed(metric: str, value: str) -> Row | None:
+        return rows.get(FINAL, metric, baseline=FINAL, slice_kind=WITHOUT, slice_value=value)
+
+    lines = [
+        [
+            value,
+            *(_cell(owed(metric, value), signed=True) for metric in _PART_FIGURES),
+            _cell(rows.get(FINAL, "coverage@100", slice_kind=WITHOUT, slice_value=value)),
+        ]
+        for value in values
+    ]
+    drawn = draw.intervals(
+        "nDCG@10 that the final list owes to ...", values, {"": [owed(_PART_FIGURES[0], value) for value in values]}, "parts"
+    )
+    heads = [*(f"{metric}, with less without" for metric in _PART_FIGURES), "coverage@100 without"]
+    caption = "User by user: right of 0 the list is better with it than without."
+    return [*said, html.pictures([html.figure(drawn, caption)]), html.table(["part", *heads], lines)]
 
 
 def _ranker(found: Findings, rows: Lookup) -> list[str]:
@@ -303,13 +342,7 @@ def _learning(found: Findings) -> list[str]:
         for name, history in found.histories.items()
         if history
     ]
-    weights = {
-        who: ", ".join(f"{name} {weight:g}" for name, weight in own.items() if weight) for who, own in found.weights.items()
-    }
-    said = "Weights of the final list by segment, chosen on the validation split: " + "; ".join(
-        f"{who}: {own}" for who, own in weights.items()
-    )
-    return [html.pictures(drawn), html.paragraph(said + ".")] if drawn else [html.paragraph(said + ".")]
+    return [html.pictures(drawn)] if drawn else []
 
 
 def _cell(row: Row | None, *, signed: bool = False) -> str:

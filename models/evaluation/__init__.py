@@ -5,6 +5,7 @@ the test split that the user had not acted on before; users without any are not 
 what predicted probabilities are judged by.
 """
 
+from models.evaluation._ablations import WITHOUT
 from models.evaluation._config import EvaluationConfig
 from models.evaluation._items import ItemVectors, item_vectors
 from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, variants
@@ -31,6 +32,7 @@ __all__ = [
     "PREDICTED",
     "SLICED",
     "UNION",
+    "WITHOUT",
     "Curves",
     "EvaluationConfig",
     "Holdout",

@@ -25,7 +25,7 @@ NOTHING = _report.Findings(
     judged=Judged(notes=("Nobody to judge: <nobody>.",)),
     curves={},
     histories={"ranker": (), "retrieval": ()},
-    weights={"weights": {"wals": 1.0}, "new_user_weights": {"popular": 2.0}},
+    weights={"new": {"popular": 2.0}, "heavy": {"wals": 1.0}},
     limits={"retrieval": 300, "wals": 200, "popularity": 200},
     config=CONFIG,
 )
@@ -89,8 +89,8 @@ def test_a_page_of_nothing_says_so():
     check_page(text, pictures=0)
     assert "No list could be judged." in text
     assert "Nobody to judge: &lt;nobody&gt;." in text
-    assert text.count("Nothing to show: see above.") == 6
-    assert "known users: wals 1; new users: popular 2." in text
+    assert text.count("Nothing to show: see above.") == 7
+    assert "<th>segment</th><th>popular</th><th>wals</th>" in text
 
 
 def test_learning_curves_with_and_without_validation():
@@ -177,3 +177,18 @@ def test_predictors_by_slice_with_intervals():
     )
     assert "FR: base_rate" in text
     assert "By slice" not in _report.page(NOTHING)
+
+
+def test_what_the_list_owes_to_its_parts_is_shown():
+    like = {"model": "final", "slice_kind": "without", "slice_value": "rule creators", "users": 50, "examples": 90}
+    rows = (
+        Row(metric="ndcg@10", value=0.3, **like),
+        Row(metric="ndcg@10", value=-0.0123, low=-0.02, high=-0.001, baseline="final", **like),
+        Row(metric="diversity@10", value=0.0456, baseline="final", **like),
+        Row(metric="coverage@100", value=0.77, **like),
+    )
+    text = _report.page(dataclasses.replace(NOTHING, judged=Judged(rows=rows)))
+    check_page(text, pictures=1)
+    for shown in ("rule creators", "-0.0123", "-0.0200 to -0.0010", "+0.0456", "0.7700"):
+        assert shown in text
+    assert "<td>new</td><td>2</td><td>-</td>" in re.sub(r" class=.*?>|<span>.*?</span>", "", text).replace(" ", "")
