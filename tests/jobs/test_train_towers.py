@@ -40,7 +40,8 @@ SMALL = {**SETTINGS, "window": {"lookback_days": 1}, "towers": TOWERS}
 TWO_EACH = [(training, epoch) for training in TRAININGS for epoch in (1, 2)]
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["jobs.train_towers", "pandas"])  # else each child imports torch and Arrow anew
+# Else each child would import them anew: torch loads the last when it is made deterministic.
+_PROCESSES.set_forkserver_preload(["jobs.train_towers", "pandas", "torch._inductor"])
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,7 @@ def test_killed_after_every_epoch_of_every_training_it_ends_with_the_same_files(
     assert_as_undisturbed(space, last, whole)
 
 
-@pytest.mark.parametrize("dies", ["before the save", "in the save"])
-@pytest.mark.parametrize("training", ["retrieval-early", "ranker-holdout"])
+@pytest.mark.parametrize(("dies", "training"), [("before the save", "retrieval-early"), ("in the save", "ranker-holdout")])
 def test_an_epoch_whose_checkpoint_was_not_kept_is_trained_again(space, whole, dies, training):
     at = TWO_EACH.index((training, 2)) + 1
     killed = stage(space, dies, at)
