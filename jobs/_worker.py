@@ -43,7 +43,7 @@ def recommend_batches(model: Model, batches: Iterable[pa.RecordBatch]) -> Iterat
     """Recommend for each batch of users; runs in a Spark worker."""
     config = RecommendConfig.model_validate_json(model.config_json)
     for batch in batches:
-        ensemble, catalogue, index, queries = _loaded(model)
+        ensemble, catalogue, index, queries = loaded(model)
         for start in range(0, batch.num_rows, config.users_per_batch):
             users = pa.Table.from_batches([batch.slice(start, config.users_per_batch)])
             encoded = ensemble.users(config, users, queries, catalogue, model.as_of)
@@ -52,7 +52,7 @@ def recommend_batches(model: Model, batches: Iterable[pa.RecordBatch]) -> Iterat
 
 
 @cache
-def _loaded(model: Model) -> tuple[Ensemble, Catalogue, VectorIndex, pa.Table]:
+def loaded(model: Model) -> tuple[Ensemble, Catalogue, VectorIndex, pa.Table]:
     """The models in this worker process, whose one core they use with one thread."""
     torch.set_num_threads(1)
     return (

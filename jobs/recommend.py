@@ -34,21 +34,12 @@ _TABLES = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
 
 def run(context: Context) -> Report:
     """Recommend for every user unless the tables were made from the same models, users and settings."""
-    config = _ranking(context)
+    config = ranking(context)
     bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
     recipe, today = _recipe(context, config, bundles), Partition(context.last_day)
     if not context.force and context.lake.first_status(_TABLES, today, recipe).current:
         return Report(up_to_date=True)
-    wals, towers = _bundles.folders(bundles)
-    model = Model(
-        wals=wals,
-        towers=towers,
-        catalogue=bundles[_bundles.SERVING].path / CATALOGUE,
-        index=bundles[_bundles.SERVING].path / INDEX_FILE,
-        queries=tuple(context.lake.files(QUERY_TEXT, [today])),
-        as_of=context.as_of,
-        config_json=config.model_dump_json(),
-    )
+    model = model_of(context)
     users = context.lake.manifest(USER_FEATURES, today)
     assert users is not None
     context.say(f"{users.rows:,} users")
@@ -61,13 +52,32 @@ def run(context: Context) -> Report:
 def plan(context: Context, _pending: Pending) -> list[Unit]:
     """How the day's lists stand."""
     bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
-    recipe, today = _recipe(context, _ranking(context), bundles), Partition(context.last_day)
+    recipe, today = _recipe(context, ranking(context), bundles), Partition(context.last_day)
     return [Unit(RECOMMENDATIONS.name, today, context.lake.first_status(_TABLES, today, recipe))]
 
 
-def _ranking(context: Context) -> RecommendConfig:
-    """Section ``recommend`` with the weights that the gate chose."""
+def ranking(context: Context) -> RecommendConfig:
+    """Section ``recommend`` with the weights that the gate passed."""
     return load("recommend", RecommendConfig).weighed(_verdict.require_pass(context)["weights"])
+
+
+def model_of(context: Context) -> Model:
+    """What workers need to make the lists of this ``as_of``.
+
+    Raises:
+        ReelflowError: a bundle is missing, or the gate did not pass it.
+    """
+    wals, towers = _bundles.folders(_bundles.models(context))
+    serving = _bundles.open_at(context, _bundles.SERVING).path
+    return Model(
+        wals=wals,
+        towers=towers,
+        catalogue=serving / CATALOGUE,
+        index=serving / INDEX_FILE,
+        queries=tuple(context.lake.files(QUERY_TEXT, [Partition(context.last_day)])),
+        as_of=context.as_of,
+        config_json=ranking(context).model_dump_json(),
+    )
 
 
 def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle]) -> Recipe:

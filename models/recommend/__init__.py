@@ -30,6 +30,7 @@ from models.recommend._config import (
     RecommendConfig,
     SegmentConfig,
 )
+from models.recommend._explain import Explanation, explain
 from models.recommend._rows import FILL, REASONS, rows, sources_text
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "CatalogueConfig",
     "Component",
     "ExplorationConfig",
+    "Explanation",
     "Filter",
     "Generator",
     "Ranking",
@@ -52,6 +54,7 @@ __all__ = [
     "UserBatch",
     "VideoFacts",
     "candidate_scores",
+    "explain",
     "joined",
     "proposals",
     "propose",
