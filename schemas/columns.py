@@ -111,6 +111,7 @@ MODEL_VERSION = "model_version"
 AS_OF = "as_of"
 EXPIRES_AT = "expires_at"
 SEGMENT = "segment"
+PARENT = "parent"
 
 # evaluation
 MODEL = "model"

@@ -10,7 +10,7 @@ from models.recommend._candidates import Filter, propose
 from models.ann import IndexConfig, VectorIndex, build
 from models.ensemble import Ensemble, indexable
 from models.recommend import Catalogue, Component, RecommendConfig, UserBatch, recommend_batch
-from models.segments import KINDS, FittedPopularity, segment_name
+from models.segments import FittedPopularity
 
 Ints = npt.NDArray[np.int64]
 
@@ -42,7 +42,8 @@ def lists(config: RecommendConfig, ensemble: Ensemble, catalogue: Catalogue, use
 def segment_lists(popularity: FittedPopularity, catalogue: Catalogue, users: UserBatch, rows: pa.Table, k: int) -> Ints | None:
     """What is most popular with people like each user and may be shown, int64 ``(n_users, k)`` padded with -1.
 
-    Equal scores go to the lower position. A user whose country and language are not known gets everybody's list.
+    Equal scores go to the lower position. A user belongs to the deepest segment along the first of ``popularity.chains`` that is
+    known; one without such a segment gets everybody's list.
 
     Args:
         popularity: as of the same moment as the catalogue.
@@ -54,25 +55,21 @@ def segment_lists(popularity: FittedPopularity, catalogue: Catalogue, users: Use
     Returns:
         None where no user is of a segment that is known.
     """
-    values = list(zip(*(rows[kind].to_pylist() for kind in KINDS), strict=True))
-    groups: dict[tuple[str | None, ...], list[int]] = {}
-    for row, own in enumerate(values):
-        names = [segment_name(kind, value) for kind, value in zip(KINDS, own, strict=True)]
-        known = tuple(value if name in popularity.segments else None for name, value in zip(names, own, strict=True))
-        groups.setdefault(known, []).append(row)
-    if all(value is None for known in groups for value in known):
+    segments = popularity.row_of(rows, popularity.config.chains[0])
+    if not segments.any():
         return None
     may = Filter(catalogue.eligible, catalogue.blocked, users.country, users.watched_indptr, users.watched)
     eligible = np.flatnonzero(catalogue.eligible)
     found = np.full((len(users), k), -1, dtype=np.int64)
-    for (country, language), own_rows in groups.items():
-        scores = popularity.scores_of_user(catalogue.video_ids[eligible], country, language)
+    for segment in np.unique(segments):
+        own_rows = np.flatnonzero(segments == segment)
+        scores = popularity.scores(catalogue.video_ids[eligible], np.array([segment]))[0]
         order = eligible[np.argsort(-scores, kind="stable")]
 
         def best(some: Ints, depth: int, order: Ints = order) -> Ints:
             return np.tile(order[:depth], (len(some), 1))
 
-        _, found[own_rows] = propose(best, k, len(order), may, np.array(own_rows))
+        _, found[own_rows] = propose(best, k, len(order), may, own_rows)
     return found
 
 

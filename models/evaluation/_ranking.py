@@ -56,7 +56,7 @@ def judge_lists(
         ensemble: models that have not seen what ``world`` asks for.
         world: whom to judge, and by what.
         items: what diversity is measured by.
-        segments: popularity by country and language as of the same moment, which is a baseline too.
+        segments: popularity by segment as of the same moment, which is a baseline too.
     """
     if not world.users.num_rows:
         return Judged(notes=("Nobody to judge: no user acted on a new relevant video in the test split.",))
@@ -80,7 +80,7 @@ def judge_lists(
     for cut in cuts:
         rows += _slice(cut, shown, good, sample)
     if segments is not None and local is None:
-        notes.append("No popularity by country and language: of no judged user either is known.")
+        notes.append("No popularity by segment: of no judged user is a segment known.")
     return Judged(tuple(rows), (*notes, *missing))
 
 

@@ -2,7 +2,6 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse as sp
 
-import conf
 from models.evaluation._lists import segment_lists
 from models.ids import IdMap
 from models.recommend import Catalogue, UserBatch
@@ -20,14 +19,16 @@ CATALOGUE = Catalogue(
     countries=("FR",),
     blocked=np.array([[False, True, False, False]]),
 )
-# Everybody: 30, then 20, then 10; 40 may not be shown. In DE 10 leads, in FR 20, with the language fr 20 by far.
+# Everybody: 30, then 20, then 10; 40 may not be shown. In DE 10 leads, in FR 20; with the language fr 20 leads in DE by far.
 POPULAR = FittedPopularity(
-    config=conf.load("popularity", PopularityConfig).model_copy(update={"segment_prior_events": 1.0}),
+    config=PopularityConfig(chains=(("country", "language"), ("language",)), segment_prior_events=1.0, min_events=0.0),
     half_life_days=3.0,
     videos=IdMap(VIDEOS),
-    segments=("country=DE", "country=FR", "language=fr"),
-    everybody=np.array([100.0, 200.0, 300.0, 900.0]),
-    counts=sp.csr_matrix([[50.0, 0, 10.0, 0], [0.0, 50.0, 10.0, 0], [0, 900.0, 0, 0]]),
+    segments=("all", "country=DE", "country=DE|language=fr", "country=FR", "language=fr"),
+    parents=np.array([0, 0, 1, 0, 0]),
+    counts=sp.csr_matrix(
+        [[100.0, 200.0, 300.0, 900.0], [50.0, 0, 10.0, 0], [0, 9.0, 0, 0], [0.0, 50.0, 10.0, 0], [0, 900.0, 0, 0]]
+    ),
 )
 
 
@@ -51,10 +52,10 @@ def lists(countries, languages, watched=None, k=3):
 def test_each_user_gets_the_list_of_the_own_segments():
     found = lists(["DE", None, "FR", "DE", "JP"], [None, "fr", None, "fr", "xx"])
     assert found[0] == [0, 2, 1]
-    assert found[1] == [1, 2, 0]
+    assert found[1] == [2, 1, 0]  # without a country nobody is of a segment of the first chain: everybody's
     assert found[2] == [2, 0, -1]  # 20 is blocked in France
-    assert found[3] == [1, 0, 2]  # the mean of both
-    assert found[4] == [2, 1, 0]  # neither is known: everybody's
+    assert found[3] == [1, 0, 2]  # the nine examples with fr, and else as in DE
+    assert found[4] == [2, 1, 0]  # neither is known
 
 
 def test_what_was_watched_is_left_out():
