@@ -125,12 +125,7 @@ class FittedPopularity:
         Raises:
             ReelflowError: no segments of such a chain were counted.
         """
-        if tuple(chain) not in set(_prefixes(self.config.chains)):
-            known = "; ".join(", ".join(one) for one in self.config.chains)
-            raise ReelflowError(
-                f"popularity: found the chain {', '.join(chain)}, expected the beginning of one of: {known}; name it in "
-                "popularity.chains and train WALS again"
-            )
+        self._refuse_unless_counted(chain)
         distinct, of_user = _distinct(users, sorted(set(chain)))
         segments, deepest = pa.array(self.segments), np.zeros(distinct.num_rows, dtype=np.int64)
         for depth in range(1, len(chain) + 1):
@@ -139,7 +134,12 @@ class FittedPopularity:
         return np.asarray(deepest[of_user], dtype=np.int64)
 
     def rows_of_chain(self, chain: Sequence[str]) -> Ints:
-        """Every known segment along a chain, without everybody's: int64 rows, ascending."""
+        """Every known segment along a chain, without everybody's: int64 rows, ascending.
+
+        Raises:
+            ReelflowError: no segments of such a chain were counted.
+        """
+        self._refuse_unless_counted(chain)
         kinds = [tuple(part.partition("=")[0] for part in name.split(SEPARATOR)) for name in self.segments]
         return np.array([row for row, own in enumerate(kinds) if row and own == tuple(chain)[: len(own)]], dtype=np.int64)
 
@@ -182,6 +182,14 @@ class FittedPopularity:
             )
         counts = sp.csr_matrix(tuple(cells), shape=(len(segments), len(videos)))
         return cls(PopularityConfig.model_validate(facts["config"]), facts["half_life_days"], videos, segments, parents, counts)
+
+    def _refuse_unless_counted(self, chain: Sequence[str]) -> None:
+        if tuple(chain) not in set(_prefixes(self.config.chains)):
+            known = "; ".join(", ".join(one) for one in self.config.chains)
+            raise ReelflowError(
+                f"popularity: found the chain {', '.join(chain)}, expected the beginning of one of: {known}; name it in "
+                "popularity.chains and train WALS again"
+            )
 
     def _with_ancestors(self, rows: Ints) -> Ints:
         """Rows and all that they descend from, ascending."""

@@ -223,7 +223,7 @@ class TestFile:
         publish(SqliteStore(path), 8, 1)
         age(path)
         monkeypatch.setitem(_sqlite_file._MIGRATIONS, 1, (*_sqlite_file._MIGRATIONS[1], "DROP TABLE nothing_of_this_name"))
-        with pytest.raises(sqlite3.OperationalError, match="nothing_of_this_name"):
+        with pytest.raises(ReelflowError, match="cannot open: no such table: nothing_of_this_name"):
             SqliteStore(path).next_generation()
         assert query(path, "PRAGMA user_version") == [(1,)]
         assert "parent" not in [row[1] for row in query(path, "PRAGMA table_info(fallback_rows)")]
