@@ -2,9 +2,9 @@
 
 Segments are chains, each the parent of the next: everybody, ``country=DE``, ``country=DE|language=de``, and so on. A relevant
 example weighs ``0.5 ** (age_days / half_life_days)`` and counts in every segment that its user belonged to then. A segment's
-share of a video is that of its own examples mixed with its parent's, as if ``segment_prior_events`` more had been counted at the
-parent's shares: the posterior mean of a hierarchical Dirichlet model (MacKay & Peto, "A hierarchical Dirichlet language model",
-1995). So a segment with few events is nearly its parent, and one with many stands on its own.
+share of a video is that of its own examples mixed with its parent's, as if ``segment_prior_events`` more had been counted
+at the parent's shares: the posterior mean of a hierarchical Dirichlet model (MacKay & Peto, "A hierarchical Dirichlet
+language model", 1995). So a segment with few events is nearly its parent, and one with many stands on its own.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class FittedPopularity:
     def scores(self, video_ids: Ints, rows: Ints | None = None) -> Floats:
         """How popular videos are in segments, float32 ``(n_segments, n)`` in the order asked; 0 for an unknown video.
 
-        On the scale of everybody's decayed counts, whatever the segment's size. The result is dense, 4 bytes a cell: ask for some
-        rows at a time where segments times videos are many.
+        On the scale of everybody's decayed counts, whatever the segment's size. The result is dense, 4 bytes a cell: ask for
+        some rows at a time where segments times videos are many.
 
         Args:
             video_ids: int64 ``(n,)``.
@@ -177,8 +177,8 @@ class FittedPopularity:
         shape = (len(cells[2]) - 1, int(cells[1].max(initial=-1)) + 1)
         if {len(parents), shape[0]} != {len(segments)} or shape[1] > len(videos):
             raise ReelflowError(
-                f"popularity {directory}: found counts of {shape[1]} videos and {shape[0]} segments with {len(parents)} parents, "
-                f"expected {len(videos)} and {len(segments)}; train it again"
+                f"popularity {directory}: found counts of {shape[1]} videos and {shape[0]} segments with {len(parents)} "
+                f"parents, expected {len(videos)} and {len(segments)}; train it again"
             )
         counts = sp.csr_matrix(tuple(cells), shape=(len(segments), len(videos)))
         return cls(PopularityConfig.model_validate(facts["config"]), facts["half_life_days"], videos, segments, parents, counts)

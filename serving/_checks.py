@@ -72,8 +72,8 @@ def fallback_rows(fallback: pa.Table) -> pa.Table:
     for segment, parent in sorted(set(zip(*values(table.select([col.SEGMENT, col.PARENT])), strict=True)), key=str):
         if parent != parent_of(segment) or (parent is not None and parent not in lists):
             raise StoreError(
-                f"fallback list {segment!r}: found parent {parent!r}, expected {parent_of(segment)!r} and a list of that segment; "
-                "mend the stage that wrote them"
+                f"fallback list {segment!r}: found parent {parent!r}, expected {parent_of(segment)!r} and a list of that "
+                "segment; mend the stage that wrote them"
             )
     return table
 

@@ -1,4 +1,4 @@
-"""One user's homepage at the terminal: ``python -m serving.reader USER_ID [--k 20] [--country DE] [--language de] [--device tv]``."""
+"""One user's homepage at the terminal: ``python -m serving.reader USER_ID [--k 20] [--country DE] [--language de]``."""
 
 from __future__ import annotations
 

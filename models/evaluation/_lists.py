@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from models.recommend._candidates import Filter, propose
 from models.ann import IndexConfig, VectorIndex, build
 from models.ensemble import Ensemble, indexable
 from models.recommend import Catalogue, Component, RecommendConfig, UserBatch, recommend_batch
+from models.recommend._candidates import Filter, propose
 from models.segments import FittedPopularity
 
 Ints = npt.NDArray[np.int64]
@@ -42,8 +42,8 @@ def lists(config: RecommendConfig, ensemble: Ensemble, catalogue: Catalogue, use
 def segment_lists(popularity: FittedPopularity, catalogue: Catalogue, users: UserBatch, rows: pa.Table, k: int) -> Ints | None:
     """What is most popular with people like each user and may be shown, int64 ``(n_users, k)`` padded with -1.
 
-    Equal scores go to the lower position. A user belongs to the deepest segment along the first of ``popularity.chains`` that is
-    known; one without such a segment gets everybody's list.
+    Equal scores go to the lower position. A user belongs to the deepest known segment along the first of ``popularity.chains``;
+    one without such a segment gets everybody's list.
 
     Args:
         popularity: as of the same moment as the catalogue.

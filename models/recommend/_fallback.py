@@ -62,7 +62,7 @@ def fallback_lists(config: FallbackConfig, popularity: FittedPopularity, catalog
     for names, rows in _blocks(_segments(config, popularity, catalogue)):
         scores = popularity.scores(catalogue.video_ids[catalogue.popular_order], rows)
         for name, row, own in zip(names, rows, scores, strict=True):
-            lists.append(_list(config, catalogue, name, row == EVERYBODY, own, k))
+            lists.append(_list(config, catalogue, name, own, local=row != EVERYBODY, k=k))
     return pa.concat_tables(lists).select(FALLBACK_RECOMMENDATIONS.columns).cast(FALLBACK_RECOMMENDATIONS.arrow)
 
 
@@ -84,15 +84,15 @@ def _blocks(rows: dict[str, int]) -> Iterator[tuple[list[str], Ints]]:
         yield block, np.array([rows[name] for name in block], dtype=np.int64)
 
 
-def _list(config: FallbackConfig, catalogue: Catalogue, segment: str, everybody: bool, scores: Floats, k: int) -> pa.Table:
-    """Rows of one segment; ``scores`` are those of ``catalogue.popular_order``."""
+def _list(config: FallbackConfig, catalogue: Catalogue, segment: str, scores: Floats, *, local: bool, k: int) -> pa.Table:
+    """Rows of one segment; ``scores`` are those of ``catalogue.popular_order``, ``local`` says whether of it alone."""
     order = catalogue.popular_order
     may = np.flatnonzero(_allowed(catalogue, segment)[order])
     best = may[np.argsort(-scores[may], kind="stable")]
     _, first = np.unique(catalogue.facts.same_as[order[best]], return_index=True)
     best = best[np.sort(first)]
     chosen = best[_spread(catalogue.facts.creator[order[best]], config.max_per_creator, k)]
-    source = "popular" if everybody else "local"
+    source = "local" if local else "popular"
     return pa.table(
         {
             col.SEGMENT: pa.repeat(segment, len(chosen)),
@@ -101,7 +101,7 @@ def _list(config: FallbackConfig, catalogue: Catalogue, segment: str, everybody:
             col.VIDEO_ID: pa.array(catalogue.video_ids[order[chosen]]),
             col.SCORE: pa.array(scores[chosen].astype(np.float64)),
             col.SOURCES: pa.array([f"{source}:{rank}" for rank in range(1, len(chosen) + 1)], pa.string()),
-            col.REASON: pa.repeat("popular now" if everybody else _reason(segment), len(chosen)),
+            col.REASON: pa.repeat(_reason(segment) if local else "popular now", len(chosen)),
         }
     )
 

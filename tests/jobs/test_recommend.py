@@ -1,12 +1,10 @@
-import numpy as np
 import pytest
 
 from jobs import _worker, recommend
 from jobs._tables import Partition
 from jobs._window import DAY, iso
 from models.ensemble import load_catalogue
-from models.recommend import Catalogue
-from schemas import FALLBACK_RECOMMENDATIONS, QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
+from schemas import QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
 from tests.builders import Workspace, stage_context
 from tests.jobs.planted import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, build_index, planted, train
 

@@ -88,7 +88,14 @@ def test_a_segment_is_what_its_users_were_then_mixed_with_its_parent():
 def test_a_small_segment_is_none_and_its_users_get_its_parent():
     model = fitted(CONFIG.model_copy(update={"min_events": 1.5}))
     # In France half an event, on German phones one, in the language fr one and a half.
-    assert model.segments == ("all", "country=DE", "country=DE|device=tv", "country=DE|language=de", "language=de", "language=fr")
+    assert model.segments == (
+        "all",
+        "country=DE",
+        "country=DE|device=tv",
+        "country=DE|language=de",
+        "language=de",
+        "language=fr",
+    )
     users = people(country=["DE", "DE", "FR", None, "DE", "DE"], device=["phone", "tv", "tv", "tv", None, "radio"])
     assert model.row_of(users, ("country", "device")).tolist() == [1, 2, 0, 0, 1, 1]
     assert model.row_of(users, ("country",)).tolist() == [1, 1, 0, 0, 1, 1]
@@ -96,7 +103,9 @@ def test_a_small_segment_is_none_and_its_users_get_its_parent():
     assert model.row_of(users.slice(0, 0), ("country", "device")).tolist() == []
     assert model.rows_of_chain(("country", "device")).tolist() == [1, 2]
     assert model.rows_of_chain(("language",)).tolist() == [4, 5]
-    with pytest.raises(ReelflowError, match="found the chain device, expected the beginning of one of: country, language; country, d"):
+    with pytest.raises(
+        ReelflowError, match="found the chain device, expected the beginning of one of: country, language; country, d"
+    ):
         model.row_of(users, ("device",))
 
 
@@ -159,13 +168,17 @@ def test_loops_over_dictionaries_find_the_same():
     def some(*values):
         return values[int(rng.integers(len(values)))]
 
-    versions = []
-    for user in range(40):
-        for days in (9, 3)[: int(rng.integers(3))]:
-            versions.append({
-                "user_id": user, "valid_from": AT - dt.timedelta(days=days), "country": some("DE", "FR", "IT", None),
-                "language": some("de", "fr", None), "city": some("Bonn", "Rome|1", "São Paulo", None),
-            })  # fmt: skip
+    versions = [
+        {
+            "user_id": user,
+            "valid_from": AT - dt.timedelta(days=days),
+            "country": some("DE", "FR", "IT", None),
+            "language": some("de", "fr", None),
+            "city": some("Bonn", "Rome|1", "São Paulo", None),
+        }
+        for user in range(40)
+        for days in (9, 3)[: int(rng.integers(3))]
+    ]
     rows = [
         (some(*range(40)), some(10, 20, 30), some(0, 1, 5, -1), some(0, 1, 1), some("tv", "phone", None)) for _ in range(600)
     ]

@@ -233,7 +233,10 @@ class StoreContract:
             (pa.concat_tables([whole, whole]), r"list 'all': found ranks \[1, 1, 2, 2"),
             (whole.set_column(3, "video_id", pa.array([7] * whole.num_rows)), "list 'all': found video 7 more than once"),
             (whole.set_column(4, "score", pa.array([math.nan] * whole.num_rows)), "not finite"),
-            (whole.set_column(1, "parent", pa.array(["all"] * whole.num_rows)), "list 'all': found parent 'all', expected None"),
+            (
+                whole.set_column(1, "parent", pa.array(["all"] * whole.num_rows)),
+                "list 'all': found parent 'all', expected None",
+            ),
             (
                 whole.set_column(1, "parent", pa.array([None] * whole.num_rows, pa.string())),
                 "list 'country=DE': found parent None, expected 'all' and a list of that segment",

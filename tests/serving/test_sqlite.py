@@ -196,7 +196,9 @@ class TestFile:
         publish(SqliteStore(path), 8, 1)
         query(path, f"PRAGMA user_version = {version}")
         for use in (SqliteStore.live, SqliteStore.next_generation):
-            with pytest.raises(ReelflowError, match=f"schema version {version}, expected 2, or one from 1 on; {whose} reelflow"):
+            with pytest.raises(
+                ReelflowError, match=f"schema version {version}, expected 2, or one from 1 on; {whose} reelflow"
+            ):
                 use(SqliteStore(path))
 
     def test_a_file_of_version_1_is_read_as_it_is_and_brought_up_to_date_by_the_next_writer(self, path: Path) -> None:

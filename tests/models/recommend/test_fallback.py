@@ -16,7 +16,7 @@ CHAINS = (("country", "language"), ("language", "device"))
 CONFIG = FallbackConfig(chains=CHAINS, max_per_creator=9)
 
 
-def catalogue(popularity, eligible=None, countries=(), blocked=None, creators=None, same_as=None):
+def catalogue(popularity, eligible=None, countries=(), blocked=None, *, creators=None, same_as=None):
     n = len(popularity)
     vectors = np.zeros((n, 2), dtype=np.float32)
     facts = VideoFacts.unknown(n)
