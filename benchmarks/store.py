@@ -29,7 +29,11 @@ def _rows() -> pa.Table:
 
 def _fallback() -> pa.Table:
     row = {"segment": "all", "rank": 1, "video_id": 7, "score": 1.0, "sources": "popular:1", "reason": "popular now"}
-    return pa.Table.from_pylist([row]).cast(FALLBACK_RECOMMENDATIONS.arrow)
+    return (
+        pa.Table.from_pylist([{**row, "parent": None}])
+        .select(FALLBACK_RECOMMENDATIONS.columns)
+        .cast(FALLBACK_RECOMMENDATIONS.arrow)
+    )
 
 
 def measure() -> list[Figure]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 
 from conf import load
@@ -18,17 +16,17 @@ from jobs import _bundles, _stage, _verdict
 from jobs._recipe import Recipe, code_version
 from jobs._session import read_files, spark_session, struct_of
 from jobs._stage import Context, Report
-from jobs._tables import Manifest, Partition, Pending, TableError, Unit
+from jobs._tables import Manifest, Partition, Pending, Unit
 from jobs._window import iso
 from jobs._worker import Model, recommend_batches
 from jobs.index import CATALOGUE, INDEX_FILE
 from models.bundle import Bundle
-from models.ensemble import load_catalogue
-from models.recommend import Catalogue, RecommendConfig
+from models.ensemble import POPULARITY, load_catalogue
+from models.recommend import FallbackConfig, RecommendConfig, fallback_lists
+from models.segments import FittedPopularity
 from schemas import FALLBACK_RECOMMENDATIONS, QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES
 from schemas import columns as col
 
-EVERYONE = "all"
 _TABLES = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
 
 
@@ -44,7 +42,8 @@ def run(context: Context) -> Report:
     assert users is not None
     context.say(f"{users.rows:,} users")
     written = _recommend(context, spark_session("recommend"), model, recipe, config.user_partitions)
-    fallback = fallback_lists(load_catalogue(model.catalogue), config.k)
+    popularity = FittedPopularity.load(model.wals / POPULARITY)
+    fallback = fallback_lists(load("fallback", FallbackConfig), popularity, load_catalogue(model.catalogue), config.k)
     lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
     return Report(read={"users": users.rows}, wrote={"rows": written.rows, "fallback rows": lists.rows})
 
@@ -85,7 +84,8 @@ def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bun
     for table in (USER_FEATURES, QUERY_TEXT):
         inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
     code = code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas")
-    return Recipe(inputs, code, {"as_of": iso(context.as_of), **config.model_dump(mode="json")})
+    fallback = load("fallback", FallbackConfig).model_dump(mode="json")
+    return Recipe(inputs, code, {"as_of": iso(context.as_of), "fallback": fallback, **config.model_dump(mode="json")})
 
 
 def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Recipe, parts: int) -> Manifest:
@@ -101,41 +101,6 @@ def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Reci
     staged = context.lake.staging(RECOMMENDATIONS)
     rows.write.parquet(str(staged))
     return context.lake.commit(RECOMMENDATIONS, today, staged, recipe)
-
-
-def fallback_lists(catalogue: Catalogue, k: int) -> pa.Table:
-    """The most popular videos that may be shown: for everyone, and for each country that blocks some.
-
-    Returns:
-        Rows of ``fallback_recommendations`` in order of segment and rank.
-
-    Raises:
-        TableError: the catalogue holds nothing that may be shown.
-    """
-    order = catalogue.popular_order
-    if not len(order):
-        raise TableError(
-            "catalogue: no video may be shown; expected at least one that is not removed; check the video snapshots"
-        )
-    anywhere: NDArray[np.bool_] = np.logical_not(np.any(catalogue.blocked, axis=0))
-    segments = {EVERYONE: order[anywhere[order]] if anywhere[order].any() else order}
-    segments |= {f"country={name}": order[~catalogue.blocked[row, order]] for row, name in enumerate(catalogue.countries)}
-    parts = []
-    for segment in sorted(segments):
-        top = segments[segment][:k]
-        parts.append(
-            pa.table(
-                {
-                    col.SEGMENT: pa.repeat(segment, len(top)),
-                    col.RANK: pa.array(np.arange(1, len(top) + 1, dtype=np.int32)),
-                    col.VIDEO_ID: pa.array(catalogue.video_ids[top]),
-                    col.SCORE: pa.array(catalogue.popularity[top]),
-                    col.SOURCES: pa.array([f"popular:{rank}" for rank in range(1, len(top) + 1)]),
-                    col.REASON: pa.repeat("popular now", len(top)),
-                }
-            )
-        )
-    return pa.concat_tables(parts).select(FALLBACK_RECOMMENDATIONS.columns).cast(FALLBACK_RECOMMENDATIONS.arrow)
 
 
 def main() -> None:

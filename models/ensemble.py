@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from models.facts import mean_content, video_facts
 from models.ids import IdMap
-from models.recommend import Catalogue, CatalogueConfig, RecommendConfig, UserBatch, VideoFacts
+from models.recommend import EVERYBODY, Catalogue, CatalogueConfig, RecommendConfig, UserBatch, VideoFacts
 from models.rows import one_chunk
 from models.segments import FittedPopularity
 from models.towers import FittedRanker, FittedRetrieval
@@ -61,6 +61,7 @@ class Ensemble:
         videos = videos.sort_by(col.VIDEO_ID)
         ids = videos[col.VIDEO_ID].to_numpy()
         countries, blocked = _blocked(videos[col.BLOCKED_COUNTRIES].combine_chunks())
+        local = self._local_rows(config)
         languages = tuple(sorted(pc.unique(videos[col.LANGUAGE]).drop_null().to_pylist()))
         return Catalogue(
             video_ids=ids,
@@ -72,8 +73,8 @@ class Ensemble:
             countries=countries,
             blocked=blocked,
             languages=languages,
-            local_segments=self.popularity.segments,
-            local=self.popularity.scores(ids),
+            local_segments=tuple(self.popularity.segments[row] for row in local),
+            local=self.popularity.scores(ids, local),
             facts=video_facts(config, videos, languages, at),
         )
 
@@ -99,11 +100,15 @@ class Ensemble:
             content=_taste(users, catalogue, config.similar_history),
             country=catalogue.country_index(users[col.COUNTRY].to_pylist()),
             language=catalogue.language_index(users[col.LANGUAGE].to_pylist()),
-            local=self.popularity.row_of(users, config.local_chain),
+            local=np.searchsorted(self._local_rows(config.catalogue), self.popularity.row_of(users, config.catalogue.local_chain)),
             segment=config.segment_of(users),
             watched_indptr=indptr,
             watched=watched,
         )
+
+    def _local_rows(self, config: CatalogueConfig) -> npt.NDArray[np.int64]:
+        """Rows of ``popularity`` that are local segments, everybody's first."""
+        return np.append(EVERYBODY, self.popularity.rows_of_chain(config.local_chain))
 
 
 def indexable(catalogue: Catalogue, retrieval: FittedRetrieval) -> npt.NDArray[np.int64]:

@@ -113,6 +113,7 @@ MODEL_VERSION = "model_version"
 AS_OF = "as_of"
 EXPIRES_AT = "expires_at"
 SEGMENT = "segment"
+PARENT = "parent"
 
 # evaluation
 MODEL = "model"

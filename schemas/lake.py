@@ -236,12 +236,18 @@ RECOMMENDATIONS = Table(
 FALLBACK_RECOMMENDATIONS = Table(
     name="fallback_recommendations",
     doc="Lists for users who have no row, per segment; segment `all` always exists.",
+    version=2,
     key=(col.SEGMENT, col.RANK),
     fields=(
-        Field(name=col.SEGMENT, type="string", doc="`all`, or a country such as `country=DE`."),
-        *(field for field in RECOMMENDATIONS.fields if field.name != col.USER_ID),
+        Field(name=col.SEGMENT, type="string", doc="`all`, or a segment of users such as `country=DE|language=de|device=tv`."),
+        Field(name=col.PARENT, type="string", nullable=True, doc="The segment to ask when this one is not there; null for `all`."),
+        Field(name=col.RANK, type="int32", minimum=1, doc="From 1."),
+        Field(name=col.VIDEO_ID, type="int64", doc="The video."),
+        Field(name=col.SCORE, type="float64", doc="Popularity in the segment, on the scale of everybody's."),
+        Field(name=col.SOURCES, type="string", doc="`local:3`, or `popular:3` where it is everybody's popularity, with the rank."),
+        Field(name=col.REASON, type="string", doc="Why it is here, for a person: `popular in DE`."),
     ),
-)
+)  # fmt: skip
 
 TABLES: tuple[Table, ...] = (
     INTERACTIONS,

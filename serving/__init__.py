@@ -1,6 +1,6 @@
 """Where recommendations are published to and read from: store backends behind one protocol, and the reader."""
 
-from serving._homepage import Homepage, RecommendationReader
+from serving._homepage import Homepage, RecommendationReader, segments_of
 from serving._protocol import (
     Action,
     Publication,
@@ -30,5 +30,6 @@ __all__ = [
     "Status",
     "StoreError",
     "Switch",
+    "segments_of",
     "titles",
 ]

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, Table
 from schemas import columns as col
+from schemas.segments import ALL, parent_of
 from serving._protocol import StoreError
 
 __all__ = ["SHOWN", "chunks", "fallback_rows", "reading", "shown", "values"]
@@ -49,7 +50,7 @@ def fallback_rows(fallback: pa.Table) -> pa.Table:
 
     Raises:
         StoreError: columns differ from ``FALLBACK_RECOMMENDATIONS``, a value is null or not finite, ranks are not
-            1, 2, ... in a segment, a video stands twice in one, or segment ``all`` is missing.
+            1, 2, ... in a segment, a video stands twice in one, segment ``all`` is missing, or a segment's parent is.
     """
     _check_columns(fallback, FALLBACK_RECOMMENDATIONS)
     table = fallback.select(FALLBACK_RECOMMENDATIONS.columns)
@@ -57,7 +58,7 @@ def fallback_rows(fallback: pa.Table) -> pa.Table:
     lists: dict[str, list[tuple[int, int]]] = {}
     for segment, rank, video in zip(*values(table.select([col.SEGMENT, col.RANK, col.VIDEO_ID])), strict=True):
         lists.setdefault(segment, []).append((rank, video))
-    if "all" not in lists:
+    if ALL not in lists:
         found = ", ".join(sorted(lists)[:SHOWN]) or "no rows"
         raise StoreError(f"fallback lists: found {found}; expected segment 'all' as well, for users in no other segment")
     for segment, pairs in lists.items():
@@ -68,6 +69,12 @@ def fallback_rows(fallback: pa.Table) -> pa.Table:
         if len(set(videos)) < len(videos):
             twice = next(video for video in videos if videos.count(video) > 1)
             raise StoreError(f"fallback list {segment!r}: found video {twice} more than once; expected each video once")
+    for segment, parent in sorted(set(zip(*values(table.select([col.SEGMENT, col.PARENT])), strict=True)), key=str):
+        if parent != parent_of(segment) or (parent is not None and parent not in lists):
+            raise StoreError(
+                f"fallback list {segment!r}: found parent {parent!r}, expected {parent_of(segment)!r} and a list of that "
+                "segment; mend the stage that wrote them"
+            )
     return table
 
 
@@ -107,8 +114,9 @@ def _check_columns(data: pa.RecordBatch | pa.Table, expected: Table) -> None:
 
 
 def _check_values(table: pa.Table, expected: Table) -> None:
-    for name in expected.columns:
-        if table[name].null_count:
+    for field in expected.fields:
+        name = field.name
+        if table[name].null_count and not field.nullable:
             _refuse(table, pc.is_null(table[name]), f"{expected.name}.{name}: found null, expected a value")
     finite = pc.is_finite(table[col.SCORE])
     if not pc.all(finite).as_py() and table.num_rows:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from schemas.segments import ALL, segment_name
 from serving._protocol import Recommendation, ServingStore, StoreError
 
-__all__ = ["Homepage", "RecommendationReader"]
+__all__ = ["Homepage", "RecommendationReader", "segments_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +37,13 @@ class RecommendationReader:
     def __init__(self, store: ServingStore) -> None:
         self._store = store
 
-    def get(self, user_id: int, k: int = 100, segments: Sequence[str] = ("all",), *, now: datetime | None = None) -> Homepage:
+    def get(self, user_id: int, k: int = 100, segments: Sequence[str] = (ALL,), *, now: datetime | None = None) -> Homepage:
         """Return a user's first ``k`` videos, or the first of the fallback lists ``segments`` that there is.
 
         Args:
             user_id: the user.
             k: how many videos at most.
-            segments: fallback lists by preference, for example ``("country=DE", "all")``.
+            segments: fallback lists by preference, as :func:`segments_of` gives them.
             now: the time to judge freshness at; the present by default.
 
         Raises:
@@ -72,3 +73,15 @@ class RecommendationReader:
             expires_at=live.expires_at,
             stale=(now or datetime.now(UTC)) >= live.expires_at,
         )
+
+
+def segments_of(country: str | None = None, language: str | None = None, device: str | None = None) -> tuple[str, ...]:
+    """Which fallback lists fit a visitor, the most specific first and everybody's last; the first that exists is to be shown.
+
+    From country, language and device down to the country alone, then from language and device to the language: those lists hold
+    nothing that any country blocks. What follows an unknown value in its chain is left out.
+    """
+    values = {"country": country, "language": language, "device": device}
+    chain = [(kind, value or None) for kind, value in values.items()]
+    names = [segment_name(kinds[:depth]) for kinds in (chain, chain[1:]) for depth in range(len(kinds), 0, -1)]
+    return (*(name for name in names if name is not None), ALL)

@@ -14,10 +14,17 @@ from serving._protocol import StoreError
 
 __all__ = ["ReaderPool", "open_reader", "open_writer", "transaction", "translated"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x52464C57  # "RFLW": tells our file from any other SQLite file
 _WRITER_WAIT_SECONDS = 60.0  # writers take turns of about 0.1 s each
 _READER_WAIT_SECONDS = 5.0  # readers never wait for a writer, only for recovery after a crash
+
+# New columns come last: apps that read `SELECT *` by position go on as before.
+_FALLBACK_VIEW = """
+    CREATE VIEW fallback_recommendations AS
+    SELECT r.segment, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at, r.parent
+    FROM publication_log AS p CROSS JOIN fallback_rows AS r ON r.version = p.version
+    WHERE p.status = 'live'"""
 
 # Not STRICT: apps with SQLite before 3.37 must be able to read the file.
 _TABLES = (
@@ -56,6 +63,7 @@ _TABLES = (
         score    REAL    NOT NULL,
         sources  TEXT    NOT NULL,
         reason   TEXT    NOT NULL,
+        parent   TEXT,
         PRIMARY KEY (version, segment, rank)
     ) WITHOUT ROWID""",
     """
@@ -74,23 +82,29 @@ _TABLES = (
     SELECT r.user_id, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at
     FROM publication_log AS p CROSS JOIN recommendation_rows AS r ON r.version = p.version
     WHERE p.status = 'live'""",
-    """
-    CREATE VIEW fallback_recommendations AS
-    SELECT r.segment, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at
-    FROM publication_log AS p CROSS JOIN fallback_rows AS r ON r.version = p.version
-    WHERE p.status = 'live'""",
+    _FALLBACK_VIEW,
     """
     CREATE VIEW publications AS
     SELECT version, as_of, model_version, status, users, rows, published_at
     FROM publication_log ORDER BY version DESC""",
 )
 
+# What makes a file of a version one of the next. Writers do it in one transaction when they open the file; this code reads
+# every version that it can bring up to date.
+_MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        "ALTER TABLE fallback_rows ADD COLUMN parent TEXT",
+        "DROP VIEW fallback_recommendations",
+        _FALLBACK_VIEW,
+    ),
+}
+
 
 def open_writer(path: Path) -> sqlite3.Connection:
-    """Open the file for writing; create it and its folder where they are missing.
+    """Open the file for writing; create it and its folder where they are missing, and bring an older one up to date.
 
     Raises:
-        StoreError: it cannot be created, or is not a store of this version.
+        StoreError: it cannot be created, or is not a store that this code knows.
     """
     _refuse_folder(path)
     try:
@@ -104,6 +118,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         try:
             if not _is_ours(connection, path):
                 _create(connection, path)
+            _migrate(connection, path)
             # NORMAL: a power cut may undo loads, never break the file. The switch raises it to FULL for itself.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -65536")
@@ -118,7 +133,7 @@ def open_reader(path: Path) -> sqlite3.Connection | None:
     """Open the file for reading; None while nobody has created a store there.
 
     Raises:
-        StoreError: it cannot be read, or is not a store of this version.
+        StoreError: it cannot be read, or is not a store that this code knows.
     """
     _refuse_folder(path)
     if not path.exists():
@@ -236,7 +251,7 @@ def _connect(path: Path, mode: str, wait_seconds: float) -> sqlite3.Connection:
 
 
 def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file is a store of this version; False for a database without any table."""
+    """Whether the file is a store of a version that can be read; False for a database without any table."""
     application, version, tables = connection.execute(
         "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),"
         " (SELECT count(*) FROM sqlite_schema)"
@@ -248,9 +263,9 @@ def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
             f"store {path}: found a SQLite database of another application, expected one that reelflow made; "
             "mend paths.store or move the file away"
         )
-    if version != SCHEMA_VERSION:
+    if version not in (SCHEMA_VERSION, *_MIGRATIONS):
         raise StoreError(
-            f"store {path}: found schema version {version}, expected {SCHEMA_VERSION}; "
+            f"store {path}: found schema version {version}, expected {SCHEMA_VERSION}, or one from {min(_MIGRATIONS)} on; "
             f"{'an older' if version < SCHEMA_VERSION else 'a newer'} reelflow wrote it: use that one, or move the file away "
             "and publish again"
         )
@@ -266,6 +281,22 @@ def _create(connection: sqlite3.Connection, path: Path) -> None:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a file of an older version up to date, at once or not at all."""
+    if _version(connection) == SCHEMA_VERSION:
+        return
+    with transaction(connection):
+        _is_ours(connection, path)  # another process may have been quicker, and newer
+        for version in range(_version(connection), SCHEMA_VERSION):
+            for statement in _MIGRATIONS[version]:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _use_wal(connection: sqlite3.Connection, path: Path) -> None:

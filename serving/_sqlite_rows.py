@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas import RECOMMENDATIONS
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, Table
 from serving import _checks
 from serving._protocol import Recommendation, Status, StoreError
 from serving._sqlite_file import transaction
@@ -18,11 +18,19 @@ from serving._sqlite_log import record
 __all__ = ["delete", "load", "load_fallback", "read", "read_fallback", "refuse_unless_loading", "verify"]
 
 _TRANSACTION_ROWS = 50_000  # about 0.1 s of write lock, so that two publishers and a rollback can take turns
-# Rows a statement: 1.5 times as fast as one, and 700 parameters stay below the least limit that SQLite is built with, 999.
-_STATEMENT_ROWS = 100
-_ROW = "(?, ?, ?, ?, ?, ?, ?)"
-_INSERT_ROW = f"INSERT INTO recommendation_rows VALUES {_ROW}"
-_INSERT_ROWS = f"INSERT INTO recommendation_rows VALUES {', '.join([_ROW] * _STATEMENT_ROWS)}"
+
+
+def _insertion(relation: str, table: Table, rows: int = 1) -> str:
+    """The statement that inserts so many rows of a table, each with its version before it."""
+    row = f"({', '.join(['?'] * (1 + len(table.columns)))})"
+    return f"INSERT INTO {relation} (version, {', '.join(table.columns)}) VALUES {', '.join([row] * rows)}"
+
+
+# Rows a statement: 1.5 times as fast as one. The least limit of parameters that SQLite is built with is 999.
+_STATEMENT_ROWS = 999 // (1 + len(RECOMMENDATIONS.columns))
+_INSERT_ROW = _insertion("recommendation_rows", RECOMMENDATIONS)
+_INSERT_ROWS = _insertion("recommendation_rows", RECOMMENDATIONS, _STATEMENT_ROWS)
+_INSERT_FALLBACK = _insertion("fallback_rows", FALLBACK_RECOMMENDATIONS)
 _LISTS = (
     "SELECT user_id, count(*) AS n, min(rank) AS first, max(rank) AS last, count(DISTINCT video_id) AS videos"
     " FROM recommendation_rows WHERE version = ? GROUP BY user_id"
@@ -53,7 +61,7 @@ def load_fallback(connection: sqlite3.Connection, version: int, fallback: pa.Tab
     with transaction(connection):
         refuse_unless_loading(connection, version)
         rows = zip(repeat(version), *_checks.values(fallback), strict=False)
-        connection.executemany(f"INSERT INTO fallback_rows VALUES {_ROW}", rows)
+        connection.executemany(_INSERT_FALLBACK, rows)
 
 
 def refuse_unless_loading(connection: sqlite3.Connection, version: int) -> None:

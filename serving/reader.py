@@ -1,4 +1,4 @@
-"""One user's homepage at the terminal: ``python -m serving.reader USER_ID [--k 20] [--country DE]``."""
+"""One user's homepage at the terminal: ``python -m serving.reader USER_ID [--k 20] [--country DE] [--language de]``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from conf import ConfigError
 from conf.paths import paths
 from schemas.errors import ReelflowError
-from serving._homepage import Homepage, RecommendationReader
+from serving._homepage import Homepage, RecommendationReader, segments_of
 from serving._protocol import to_text
 from serving._sqlite import SqliteStore
 from serving._titles import titles
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         user_id, now = _integer(options.user_id), _moment(options.at)
         store = SqliteStore(options.store or paths().store)
-        segments = (f"country={options.country}", "all") if options.country else ("all",)
+        segments = segments_of(options.country, options.language, options.device)
         page = RecommendationReader(store).get(user_id, options.k, segments, now=now)
         names, remark = titles(paths().lake, [row.video_id for row in page.rows])
     except (ReelflowError, ConfigError) as error:
@@ -71,7 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("user_id", metavar="USER_ID", help="the user, an integer")
     parser.add_argument("--k", type=int, default=20, help="how many videos (default 20)")
     parser.add_argument("--store", type=Path, help="SQLite file (default: paths.store of the configuration)")
-    parser.add_argument("--country", help="fallback country, for example DE")
+    parser.add_argument("--country", help="of a user without a list of their own, for example DE")
+    parser.add_argument("--language", help="likewise, for example de")
+    parser.add_argument("--device", help="likewise, for example tv")
     parser.add_argument(
         "--at", metavar="ISO", help="judge freshness at this time, for example 2026-01-08T06:00:00Z (default: now)"
     )

@@ -31,6 +31,7 @@ from models.recommend._config import (
     SegmentConfig,
 )
 from models.recommend._explain import Explanation, explain
+from models.recommend._fallback import FallbackConfig, fallback_lists
 from models.recommend._rows import FILL, REASONS, rows, sources_text
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Component",
     "ExplorationConfig",
     "Explanation",
+    "FallbackConfig",
     "Filter",
     "Generator",
     "Ranking",
@@ -55,6 +57,7 @@ __all__ = [
     "VideoFacts",
     "candidate_scores",
     "explain",
+    "fallback_lists",
     "joined",
     "proposals",
     "propose",

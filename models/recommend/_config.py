@@ -79,6 +79,9 @@ class CatalogueConfig(Section):
     trend_half_life_hours: float = Field(gt=0)
     """Age at which a view counts half in a video's velocity."""
 
+    local_chain: tuple[str, ...] = Field(min_length=1)
+    """S2: whose popularity is local: the beginning of one of ``popularity.chains``."""
+
 
 class ExplorationConfig(Section):
     """Places of the list that show what is not known well yet."""
@@ -117,9 +120,6 @@ class RecommendConfig(Section):
 
     similar_history: int = Field(ge=1)
     """Newest liked videos (newest watched ones of a user who liked none) whose mean content looks for similar ones."""
-
-    local_chain: tuple[str, ...]
-    """S2: one of ``popularity.chains``: the place and people that local popularity is about."""
 
     fresh_days: float = Field(gt=0)
     """Videos uploaded at most so long ago are what the generator ``fresh`` proposes, best first by the ranker."""

@@ -27,6 +27,7 @@ CLASSES = {
     "gate": ("models.gate", "GateConfig"),
     "index": ("models.ann", "IndexConfig"),
     "recommend": ("models.recommend", "RecommendConfig"),
+    "fallback": ("models.recommend", "FallbackConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "mlflow": ("jobs._tracking", "TrackingConfig"),

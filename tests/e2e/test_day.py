@@ -75,6 +75,7 @@ SETTINGS = {
         "malformed_fraction": 0.005,
         "duplicate_fraction": 0.01,
     },
+    "popularity": {"min_events": 1.0},
     "wals": {"factors": 8, "iterations": 5, "regularization": 5.0},
     "towers": {
         "id_dim": 8,
@@ -227,17 +228,21 @@ class TestWhatIsPublished:
     def test_fallback_lists_obey_countries(self, world):
         videos = {row["video_id"]: row for row in world.both.lake.read(VIDEO_FEATURES, [TODAY]).to_pylist()}
         lists: dict[str, list[dict]] = {}
+        scores: dict[str, list[float]] = {}
+        parents = {row[0]: row[-1] for row in published(world.both)["fallback"]}
         for row in published(world.both)["fallback"]:
             lists.setdefault(row[0], []).append(videos[row[2]])
+            scores.setdefault(row[0], []).append(row[3])
         countries = {country for video in videos.values() for country in video["blocked_countries"]}
-        assert lists.keys() == {"all", *(f"country={country}" for country in countries)}
+        assert lists.keys() >= {"all", *(f"country={country}" for country in countries)}
+        assert any("|device=" in segment for segment in lists)
+        assert all(parent in lists for segment, parent in parents.items() if segment != "all")
         for segment, shown in lists.items():
-            country = segment.removeprefix("country=")
+            country = segment.partition("|")[0].removeprefix("country=")
             assert len({video["video_id"] for video in shown}) == len(shown) == K
             assert not any(video["removed"] or country in video["blocked_countries"] for video in shown)
-            figures = [video["popularity"] for video in shown]
-            assert figures == sorted(figures, reverse=True)
-        assert not any(video["blocked_countries"] for video in lists["all"])
+            assert scores[segment] == sorted(scores[segment], reverse=True)
+            assert segment.startswith("country=") or not any(video["blocked_countries"] for video in shown)
 
     def test_every_row_says_which_model_made_it_and_until_when_it_holds(self, world):
         digest = world.both.lake.manifest(RECOMMENDATIONS, TODAY).digest

@@ -1,64 +1,14 @@
-import numpy as np
 import pytest
 
 from jobs import _worker, recommend
-from jobs._tables import Partition, TableError
+from jobs._tables import Partition
 from jobs._window import DAY, iso
 from models.ensemble import load_catalogue
-from models.recommend import Catalogue
-from schemas import FALLBACK_RECOMMENDATIONS, QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
+from schemas import QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
 from tests.builders import Workspace, stage_context
 from tests.jobs.planted import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, build_index, planted, train
 
 TODAY = Partition((SECOND - DAY).date())
-
-
-def catalogue(popularity, eligible=None, countries=(), blocked=None):
-    n = len(popularity)
-    vectors = np.zeros((n, 2), dtype=np.float32)
-    return Catalogue(
-        video_ids=np.arange(n) + 100,
-        popularity=np.array(popularity, dtype=float),
-        retrieval_vectors=vectors,
-        wals_vectors=vectors,
-        ranker_vectors=vectors,
-        eligible=np.ones(n, dtype=bool) if eligible is None else np.array(eligible, dtype=bool),
-        countries=tuple(countries),
-        blocked=np.zeros((len(countries), n), dtype=bool) if blocked is None else np.array(blocked, dtype=bool),
-    )
-
-
-def lists(found):
-    segments = {}
-    for row in found.to_pylist():
-        segments.setdefault(row["segment"], []).append((row["rank"], row["video_id"]))
-    return segments
-
-
-class TestFallback:
-    def test_the_most_popular_come_first_and_ties_go_by_id(self):
-        found = recommend.fallback_lists(catalogue([1, 5, 3, 5]), 3)
-        assert lists(found) == {"all": [(1, 101), (2, 103), (3, 102)]}
-        assert found["score"].to_pylist() == [5, 5, 3]
-        assert found["sources"].to_pylist() == ["popular:1", "popular:2", "popular:3"]
-        assert FALLBACK_RECOMMENDATIONS.compare(found.schema) == []
-
-    def test_a_country_misses_what_it_blocks_and_everyone_what_any_does(self):
-        blocked = [[0, 1, 0, 0], [0, 0, 0, 1]]
-        found = lists(recommend.fallback_lists(catalogue([1, 5, 3, 4], [1, 1, 0, 1], ("DE", "FR"), blocked), 10))
-        assert found == {
-            "all": [(1, 100)],
-            "country=DE": [(1, 103), (2, 100)],
-            "country=FR": [(1, 101), (2, 100)],
-        }
-
-    def test_where_every_video_is_blocked_somewhere_all_still_exists(self):
-        found = lists(recommend.fallback_lists(catalogue([1, 2], None, ("DE", "FR"), [[1, 0], [0, 1]]), 10))
-        assert found == {"all": [(1, 101), (2, 100)], "country=DE": [(1, 101)], "country=FR": [(1, 100)]}
-
-    def test_nothing_to_show_is_an_error(self):
-        with pytest.raises(TableError, match="no video may be shown"):
-            recommend.fallback_lists(catalogue([1, 2], [0, 0]), 10)
 
 
 @pytest.fixture(scope="module")

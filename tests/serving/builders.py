@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from schemas.segments import parent_of
 from serving import Publication, PublishResult, ServingStore
 
 USERS = 20
@@ -62,6 +63,7 @@ def fallback(number: int, generation: int, segments: tuple[str, ...] = ("all", "
     return pa.table(
         {
             "segment": pa.array([segment for segment, _ in cells], pa.string()),
+            "parent": pa.array([parent_of(segment) for segment, _ in cells], pa.string()),
             "rank": pa.array([rank for _, rank in cells], pa.int32()),
             "video_id": pa.array([video(number, generation, rank) + 500 for _, rank in cells], pa.int64()),
             "score": pa.array([1 / rank for _, rank in cells], pa.float64()),

@@ -210,7 +210,7 @@ class StoreContract:
             (lambda part: part.drop_columns(["reason"]), r"missing column reason \(string\)"),
             (lambda part: part.append_column("extra", part["rank"]), "unexpected column extra"),
             (
-                lambda part: part.set_column(1, "rank", part["rank"].cast(pa.int64())),
+                lambda part: part.set_column(part.schema.get_field_index("rank"), "rank", part["rank"].cast(pa.int64())),
                 "column rank: found int64, expected int32",
             ),
         ],
@@ -231,8 +231,20 @@ class StoreContract:
             (whole.slice(0, 0), "found no rows; expected segment 'all'"),
             (whole.slice(1), r"list 'all': found ranks \[2, 3, 4, 5\]"),
             (pa.concat_tables([whole, whole]), r"list 'all': found ranks \[1, 1, 2, 2"),
-            (whole.set_column(2, "video_id", pa.array([7] * whole.num_rows)), "list 'all': found video 7 more than once"),
-            (whole.set_column(3, "score", pa.array([math.nan] * whole.num_rows)), "not finite"),
+            (whole.set_column(3, "video_id", pa.array([7] * whole.num_rows)), "list 'all': found video 7 more than once"),
+            (whole.set_column(4, "score", pa.array([math.nan] * whole.num_rows)), "not finite"),
+            (
+                whole.set_column(1, "parent", pa.array(["all"] * whole.num_rows)),
+                "list 'all': found parent 'all', expected None",
+            ),
+            (
+                whole.set_column(1, "parent", pa.array([None] * whole.num_rows, pa.string())),
+                "list 'country=DE': found parent None, expected 'all' and a list of that segment",
+            ),
+            (
+                fallback(8, 1, segments=("all", "country=DE|language=de")),
+                r"list 'country=DE\|language=de': found parent 'country=DE', expected 'country=DE' and a list of that segment",
+            ),
         ):
             with pytest.raises(ReelflowError, match=message):
                 store.publish(publication(8, 1), rows(8, 1), table, 3)

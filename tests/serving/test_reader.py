@@ -80,7 +80,14 @@ def test_says_when_the_page_is_stale(store: SqliteStore, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    ("arguments", "segment"), [([], "all"), (["--country", "DE"], "country=DE"), (["--country", "XX"], "all")]
+    ("arguments", "segment"),
+    [
+        ([], "all"),
+        (["--country", "DE"], "country=DE"),
+        (["--country", "XX"], "all"),
+        (["--country", "DE", "--language", "de", "--device", "tv"], "country=DE"),
+        (["--device", "tv"], "all"),
+    ],
 )
 def test_unknown_user_gets_the_fallback_list(
     store: SqliteStore, capsys: pytest.CaptureFixture[str], arguments: list[str], segment: str
@@ -90,6 +97,14 @@ def test_unknown_user_gets_the_fallback_list(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"user 999: no list of their own; fallback list {segment!r}"
     assert "8001501" in lines[4]
+
+
+def test_unknown_user_gets_the_most_specific_list(store: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("all", "country=DE", "country=DE|language=de", "country=DE|language=de|device=tv", "language=de")
+    store.publish(publication(8, 1), [batch([(7, 1, 11)])], fallback(8, 1, names), 3)
+    for country, device, segment in (("DE", "tv", names[3]), ("DE", "radio", names[2]), ("FR", "tv", names[4])):
+        assert main(["999", "--country", country, "--language", "de", "--device", device]) == 0
+        assert capsys.readouterr().out.startswith(f"user 999: no list of their own; fallback list {segment!r}")
 
 
 def test_takes_another_store(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.errors import ReelflowError
-from serving import Publication, SqliteStore
+from serving import Publication, RecommendationReader, SqliteStore, _sqlite_file
 from tests.serving.builders import K, expected, fallback, publication, publish, rows, videos
 from tests.serving.contract import Factory, StoreContract
 
@@ -29,6 +29,34 @@ def query(path: Path, sql: str, *parameters: object) -> list[tuple[object, ...]]
         return connection.execute(sql, parameters).fetchall()
     finally:
         connection.close()
+
+
+def age(path: Path) -> None:
+    """Make a file what version 1 of its tables was: fallback lists without a parent."""
+    connection = sqlite3.connect(path)
+    connection.executescript("""
+        DROP VIEW fallback_recommendations;
+        ALTER TABLE fallback_rows RENAME TO newer;
+        CREATE TABLE fallback_rows (
+            version  INTEGER NOT NULL,
+            segment  TEXT    NOT NULL,
+            rank     INTEGER NOT NULL,
+            video_id INTEGER NOT NULL,
+            score    REAL    NOT NULL,
+            sources  TEXT    NOT NULL,
+            reason   TEXT    NOT NULL,
+            PRIMARY KEY (version, segment, rank)
+        ) WITHOUT ROWID;
+        INSERT INTO fallback_rows SELECT version, segment, rank, video_id, score, sources, reason FROM newer;
+        DROP TABLE newer;
+        CREATE VIEW fallback_recommendations AS
+        SELECT r.segment, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at
+        FROM publication_log AS p CROSS JOIN fallback_rows AS r ON r.version = p.version
+        WHERE p.status = 'live';
+        PRAGMA user_version = 1;
+        PRAGMA wal_checkpoint(TRUNCATE);
+    """)
+    connection.close()
 
 
 class TestSqliteStore(StoreContract):
@@ -53,7 +81,7 @@ class TestRelations:
         connection = sqlite3.connect(path)
         for relation, columns in (
             ("recommendations", ("user_id", "rank", *self.COLUMNS)),
-            ("fallback_recommendations", ("segment", "rank", *self.COLUMNS)),
+            ("fallback_recommendations", ("segment", "rank", *self.COLUMNS, "parent")),
             ("publications", ("version", "as_of", "model_version", "status", "users", "rows", "published_at")),
         ):
             cursor = connection.execute(f"SELECT * FROM {relation}")
@@ -70,8 +98,11 @@ class TestRelations:
         ]
         assert query(path, "SELECT count(*), count(DISTINCT as_of) FROM recommendations") == [(100, 1)]
         assert query(path, "SELECT * FROM fallback_recommendations WHERE segment = 'all' AND rank = 2") == [
-            ("all", 2, 9_002_502, 0.5, "popular:2", "popular on day 9 in all", "model-9-2", *times)
+            ("all", 2, 9_002_502, 0.5, "popular:2", "popular on day 9 in all", "model-9-2", *times, None)
         ]
+        assert query(path, "SELECT DISTINCT segment, parent FROM fallback_recommendations") == [
+            ("all", None), ("country=DE", "all")
+        ]  # fmt: skip
         published = "2026-01-08T01:02:03Z"
         assert query(path, "SELECT * FROM publications") == [
             (2, "2026-01-09T00:00:00Z", "model-9-2", "live", 20, 100, published),
@@ -160,13 +191,45 @@ class TestFile:
         publish(store, 8, 1)
         assert videos(store) == expected(8, 1)
 
-    @pytest.mark.parametrize(("version", "whose"), [(0, "an older"), (2, "a newer")])
+    @pytest.mark.parametrize(("version", "whose"), [(0, "an older"), (3, "a newer")])
     def test_other_schema_version_is_refused(self, path: Path, version: int, whose: str) -> None:
         publish(SqliteStore(path), 8, 1)
         query(path, f"PRAGMA user_version = {version}")
         for use in (SqliteStore.live, SqliteStore.next_generation):
-            with pytest.raises(ReelflowError, match=f"schema version {version}, expected 1; {whose} reelflow"):
+            with pytest.raises(
+                ReelflowError, match=f"schema version {version}, expected 2, or one from 1 on; {whose} reelflow"
+            ):
                 use(SqliteStore(path))
+
+    def test_a_file_of_version_1_is_read_as_it_is_and_brought_up_to_date_by_the_next_writer(self, path: Path) -> None:
+        publish(SqliteStore(path), 8, 1)
+        now = [query(path, f"PRAGMA table_info({name})") for name in ("fallback_rows", "fallback_recommendations")]
+        age(path)
+        before = path.read_bytes()
+        store = SqliteStore(path)
+        page = RecommendationReader(store).get(999, k=2, segments=("country=DE", "all"))
+        assert (page.segment, [row.rank for row in page.rows]) == ("country=DE", [1, 2])
+        assert videos(store) == expected(8, 1)
+        assert path.read_bytes() == before
+        publish(store, 9, 2)
+        assert [query(path, f"PRAGMA table_info({name})") for name in ("fallback_rows", "fallback_recommendations")] == now
+        assert query(path, "PRAGMA user_version") == [(2,)]
+        assert query(path, "SELECT version, segment, parent FROM fallback_rows WHERE rank = 1") == [
+            (1, "all", None), (1, "country=DE", None), (2, "all", None), (2, "country=DE", "all")
+        ]  # fmt: skip
+        assert videos(store) == expected(9, 2)
+        store.rollback()
+        assert videos(store) == expected(8, 1)
+
+    def test_a_migration_that_fails_leaves_the_file_as_it_was(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        publish(SqliteStore(path), 8, 1)
+        age(path)
+        monkeypatch.setitem(_sqlite_file._MIGRATIONS, 1, (*_sqlite_file._MIGRATIONS[1], "DROP TABLE nothing_of_this_name"))
+        with pytest.raises(ReelflowError, match="cannot open: no such table: nothing_of_this_name"):
+            SqliteStore(path).next_generation()
+        assert query(path, "PRAGMA user_version") == [(1,)]
+        assert "parent" not in [row[1] for row in query(path, "PRAGMA table_info(fallback_rows)")]
+        assert videos(SqliteStore(path)) == expected(8, 1)
 
     def test_damaged_file_is_reported(self, path: Path) -> None:
         store = SqliteStore(path)

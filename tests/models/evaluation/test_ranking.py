@@ -129,12 +129,12 @@ class TestPopularityBySegment:
 
     users = USERS.set_column(USERS.schema.get_field_index("country"), "country", pa.array(["DE"] * 4))
     segments = FittedPopularity(
-        config=conf.load("popularity", PopularityConfig),
+        config=PopularityConfig(chains=(("country", "language"),), segment_prior_events=50.0, min_events=0.0),
         half_life_days=1.0,
         videos=IdMap(np.array([10, 11, 12])),
-        segments=("country=DE",),
-        everybody=np.array([500.0, 400.0, 300.0]),
-        counts=sp.csr_matrix([[200.0, 0.0, 400.0]]),
+        segments=("all", "country=DE"),
+        parents=np.array([0, 0]),
+        counts=sp.csr_matrix([[500.0, 400.0, 300.0], [200.0, 0.0, 400.0]]),
     )
 
     def test_it_is_a_baseline_beside_popularity(self):
@@ -153,4 +153,4 @@ class TestPopularityBySegment:
     def test_without_countries_it_is_left_out_and_named(self):
         found = evaluation.judge_lists(CONFIG, RANKING, MODELS, world_of(), ITEMS, segments=self.segments)
         assert BY_SEGMENT not in Lookup.of(found.rows).models("ndcg@10")
-        assert "No popularity by country and language: of no judged user either is known." in found.notes
+        assert "No popularity by segment: of no judged user is a segment known." in found.notes
