@@ -37,9 +37,17 @@ class Page:
         """Where there is a video, bool ``(n_users, m)``."""
         return self.positions >= 0
 
+    @property
+    def standing(self) -> Floats:
+        """The least score of a video and all before it, float32 ``(n_users, m)``; anything in the padding.
+
+        It never rises along a row, so whoever sorts by it, and not by the score, undoes nothing that an earlier rule did.
+        """
+        return np.minimum.accumulate(self.scores, axis=1)
+
     def of_video(self, fact: NDArray[np.generic]) -> NDArray[np.generic]:
         """A fact ``(n_videos,)`` of each video of the page, ``(n_users, m)``; anything in the padding."""
-        return fact[self.positions]
+        return np.take(fact, self.positions, mode="wrap")  # -1, the padding, is the last one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +56,7 @@ class Decision:
 
     Attributes:
         order: int64 ``(n_users, m)`` columns of the page in their new order; dropped ones are missing, -1 fills the end.
-        touched: bool ``(n_users, m)`` by column of the page: what the rule itself moved or dropped, not what made room.
+        touched: bool ``(n_users, m)`` by column of the page: what the rule moved down or dropped, not what went up instead.
         scores: float32 ``(n_users, m)`` by column of the page, after penalties.
     """
 
@@ -60,39 +68,63 @@ class Decision:
 class Rule(Protocol):
     """A re-ranking rule: a pure function of a page, with its parameters as fields."""
 
+    @property
+    def rule(self) -> str:
+        """What the rule is called, in the configuration and in the ``rules`` of a list."""
+
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide on a page of which the first ``k`` will be shown."""
 
 
+def decided(page: Page, order: Ints, scores: Floats | None = None) -> Decision:
+    """Make a decision of a new order, and of new scores if there are any.
+
+    Args:
+        page: what was decided on.
+        order: int64 ``(n_users, m)`` as in :class:`Decision`.
+        scores: float32 ``(n_users, m)`` by column of the page; those of the page without.
+    """
+    touched = page.present
+    row, place = np.nonzero(order >= 0)
+    column = order[row, place]
+    touched[row, column] = place > column
+    return Decision(order, touched, page.scores if scores is None else scores)
+
+
 def drop(page: Page, unwanted: Bools) -> Decision:
     """Leave videos out, bool ``(n_users, m)``; the others keep their order."""
-    gone = unwanted & page.present
-    return Decision(_columns(np.where(page.present & ~gone, 0, 1), page.present & ~gone), gone, page.scores)
+    kept = page.present & ~unwanted
+    return decided(page, _columns(~kept, kept))
 
 
 def defer(page: Page, later: Bools) -> Decision:
     """Put videos behind all others, bool ``(n_users, m)``, in the order that they had: shown only where the others run out."""
-    touched = later & page.present
-    return Decision(_columns(np.where(page.present, touched, 2), page.present), touched, page.scores)
-
-
-def penalise(page: Page, penalty: Floats) -> Decision:
-    """Take something from scores, float32 ``(n_users, m)`` of at least 0, and sort again; equals keep their order.
-
-    A page that an earlier rule left in another order than its scores' is not sorted as a whole: a penalised video goes down past
-    each video whose score is now higher than its own, and the others keep their order.
-    """
     present = page.present
-    cost = np.where(present, penalty, 0).astype(np.float32)
-    scores = page.scores - cost
-    # Scores that never rise along the row give the order in which the page already is; the penalty is then taken from those.
-    standing = np.minimum.accumulate(np.where(present, page.scores, np.inf), axis=1) - cost
-    order = np.argsort(np.where(present, -standing, np.inf), axis=1, kind="stable")
-    return Decision(np.where(np.take_along_axis(present, order, axis=1), order, -1), cost > 0, scores)
+    return decided(page, _columns(np.where(present, later, 2), present))
+
+
+def penalise(page: Page, penalty: Floats, unwanted: Bools | None = None) -> Decision:
+    """Take something from scores, sort again, and leave out what is not wanted; equals keep their order.
+
+    On a page that an earlier rule left in another order than its scores', a video goes by its *standing*: a penalised one goes
+    down past each whose standing is now higher than its own, and the others keep their order.
+
+    Args:
+        page: what to decide on.
+        penalty: float32 ``(n_users, m)`` of at least 0, in units of the score; anything in the padding.
+        unwanted: bool ``(n_users, m)``, videos to drop; none without.
+    """
+    kept = page.present if unwanted is None else page.present & ~unwanted
+    cost = np.where(kept, penalty, 0).astype(np.float32)
+    order = np.argsort(np.where(kept, cost - page.standing, np.inf), axis=1, kind="stable")
+    return decided(page, _cut(order, kept), page.scores - cost)
 
 
 def _columns(group: NDArray[np.generic], kept: Bools) -> Ints:
-    """Columns by their group, those of one group in their order, and -1 behind what is kept."""
-    order = np.argsort(group, axis=1, kind="stable")
-    size = kept.sum(axis=1, keepdims=True)
-    return np.where(np.arange(kept.shape[1]) < size, order, -1)
+    """Columns by their group, a small number, those of one group in their order, and -1 behind what is kept."""
+    return _cut(np.argsort(group.astype(np.int8), axis=1, kind="stable"), kept)
+
+
+def _cut(order: Ints, kept: Bools) -> Ints:
+    """Turn all columns but the first, as many as are kept, into -1."""
+    return np.where(np.arange(kept.shape[1]) < kept.sum(axis=1, keepdims=True), order, -1)
