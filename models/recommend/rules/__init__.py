@@ -1,7 +1,7 @@
 """Re-ranking rules (S6): what a list may not hold, should hold less of, or should not hold in a row.
 
-Each rule is a section of the configuration that can be called: a pure function of a page, with its own parameters. They apply in
-the order in which ``recommend.rules`` lists them.
+Each rule is a section of the configuration that can be called: a pure function of a page, with its own parameters. They apply
+in the order in which ``recommend.rules`` lists them.
 """
 
 from __future__ import annotations

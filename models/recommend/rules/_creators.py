@@ -17,8 +17,8 @@ class Creators(Section):
     """Lets at most ``max_in_window`` videos of one creator into any ``window`` consecutive places of the first ``k``.
 
     Place by place, the first video that fits takes it; those that do not fit wait for the next place at which they do. Where
-    nothing fits, the first that waits takes the place, so the list stays full. Videos of unknown creators always fit. Behind the
-    first ``k`` places the order stays.
+    nothing fits, the first that waits takes the place, so the list stays full. Videos of unknown creators always fit. Behind
+    the first ``k`` places the order stays.
     """
 
     rule: Literal["creators"] = "creators"
@@ -67,11 +67,11 @@ class Creators(Section):
 class Fairness(Section):
     """Puts creators down that hold more than ``max_share`` of all impressions, so that others are seen as well.
 
-    A creator's exposure is the share of the look-back's impressions of the whole catalogue that went to its videos. The penalty is
-    ``penalty * (1 - max_share / share)`` above ``max_share`` and nothing below: it begins at 0 and comes near ``penalty`` for one
-    that holds nearly everything. Exposure given out within limits, as in Singh and Joachims, "Fairness of Exposure in Rankings"
-    (KDD 2018), evened out over days, as in Biega et al., "Equity of Attention" (SIGIR 2018), though not in proportion to merit:
-    that is for the scores. Unknown creators are never put down.
+    A creator's share is that of the impressions of the whole catalogue in the look-back. The penalty is ``penalty * (1 -
+    max_share / share)`` above ``max_share`` and nothing below: it begins at 0 and stays under ``penalty``. Exposure is a budget
+    as in Singh and Joachims, "Fairness of Exposure in Rankings" (KDD 2018), evened out over many lists as in Biega et al.,
+    "Equity of Attention" (SIGIR 2018); unlike theirs, this budget is the same for every creator, whatever the merit of its
+    videos, and is urged by a penalty, not guaranteed. Unknown creators are never put down.
     """
 
     rule: Literal["fairness"] = "fairness"

@@ -16,10 +16,10 @@ _USERS_PER_BLOCK = 32
 class Diversity(Section):
     """Fills the first places with what scores well and is unlike what stands above it: maximal marginal relevance.
 
-    Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking" (SIGIR 1998). The videos of the pool are the page's first
-    ``pool``; their scores are stretched to 0 to 1 for each user. Place by place, the video with the largest ``score - weight *
-    similarity`` is taken, equals in their order, where similarity is the largest cosine of its title and tags to a video taken
-    before, at least 0. A video without title and tags is like no other. What is not taken follows in its order.
+    Carbonell and Goldstein, "The Use of MMR, Diversity-Based Reranking" (SIGIR 1998). The videos of the pool are the page's
+    first ``pool``; their scores are stretched to 0 to 1 for each user. Place by place, the video with the largest ``score -
+    weight * similarity`` is taken, equals in their order, where similarity is the largest cosine of its title and tags to a
+    video taken before, at least 0. A video without title and tags is like no other. What is not taken follows in its order.
     """
 
     rule: Literal["diversity"] = "diversity"
@@ -71,7 +71,8 @@ def _stretched(standing: Floats, present: np.typing.NDArray[np.bool_]) -> Floats
     if not standing.shape[1]:
         return standing
     last = np.maximum(present.sum(axis=1, keepdims=True) - 1, 0)
+    standing = np.where(present, standing, 0)
     low, high = np.take_along_axis(standing, last, axis=1), standing[:, :1]
-    # What cannot be divided does not vary: all are equal then.
+    # Where all are equal nothing is divided, and all are 0.
     stretched = np.divide(standing - low, high - low, out=np.zeros_like(standing), where=high > low)
     return np.where(present, stretched, np.float32(-np.inf))

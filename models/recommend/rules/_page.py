@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from models.recommend._catalogue import Catalogue, UserBatch
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+ScalarT = TypeVar("ScalarT", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,8 +22,8 @@ class Page:
 
     Attributes:
         positions: int64 ``(n_users, m)`` catalogue positions, padded at the end with -1.
-        scores: float32 ``(n_users, m)``, larger is better; a rule that moves videos without changing their scores leaves them as
-            they are, so they need not fall along a row.
+        scores: float32 ``(n_users, m)``, larger is better; a rule that moves videos without changing their scores leaves them
+            as they are, so they need not fall along a row.
         catalogue: the videos.
         users: whose candidates these are, row by row.
     """
@@ -45,7 +46,7 @@ class Page:
         """
         return np.minimum.accumulate(self.scores, axis=1)
 
-    def of_video(self, fact: NDArray[np.generic]) -> NDArray[np.generic]:
+    def of_video(self, fact: NDArray[ScalarT]) -> NDArray[ScalarT]:
         """A fact ``(n_videos,)`` of each video of the page, ``(n_users, m)``; anything in the padding."""
         return np.take(fact, self.positions, mode="wrap")  # -1, the padding, is the last one
 
@@ -56,7 +57,7 @@ class Decision:
 
     Attributes:
         order: int64 ``(n_users, m)`` columns of the page in their new order; dropped ones are missing, -1 fills the end.
-        touched: bool ``(n_users, m)`` by column of the page: what the rule moved down or dropped, not what went up instead.
+        touched: bool ``(n_users, m)`` by column of the page: what the rule dropped or put behind others, not what went up instead.
         scores: float32 ``(n_users, m)`` by column of the page, after penalties.
     """
 
@@ -84,10 +85,13 @@ def decided(page: Page, order: Ints, scores: Floats | None = None) -> Decision:
         order: int64 ``(n_users, m)`` as in :class:`Decision`.
         scores: float32 ``(n_users, m)`` by column of the page; those of the page without.
     """
-    touched = page.present
     row, place = np.nonzero(order >= 0)
     column = order[row, place]
-    touched[row, column] = place > column
+    kept = np.zeros(order.shape, dtype=bool)
+    kept[row, column] = True
+    touched = page.present & ~kept
+    # Against its place among those that stay: beside a dropped one a video may go down and keep its rank.
+    touched[row, column] = place >= np.cumsum(kept, axis=1)[row, column]
     return Decision(order, touched, page.scores if scores is None else scores)
 
 

@@ -63,12 +63,10 @@ class Age(Section):
 
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide by ``VideoFacts.age_days``."""
-        ages = page.catalogue.facts.age_days
-        cost = np.zeros_like(ages)
-        if self.half_life_days is not None:
-            cost = self.penalty * (1 - np.exp2(np.maximum(ages, 0) / np.float32(-self.half_life_days)))
-        too_old = ages > (np.inf if self.max_days is None else self.max_days)
-        return penalise(page, page.of_video(cost.astype(np.float32)), page.of_video(too_old))
+        ages = page.of_video(page.catalogue.facts.age_days)
+        half_lives = np.maximum(ages, 0) / np.float32(self.half_life_days or np.inf)
+        too_old = ages > (self.max_days or np.inf)
+        return penalise(page, np.float32(self.penalty) * (1 - np.exp2(-half_lives)), too_old)
 
 
 def _by_score(page: Page, facts: Floats, max_score: float, penalty: float) -> Decision:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.recommend.rules._page import Floats, Ints, Page, Rule
+from models.recommend.rules._page import Floats, Ints, Page, Rule, ScalarT
 
 Ranks = NDArray[np.int32]
 
@@ -77,7 +77,8 @@ def rule_text(rules: Sequence[str], before: Ranks, after: Ranks) -> pa.StringArr
     Returns:
         One string a video, in row-major order; null where no rule moved it.
     """
-    since, until = before.reshape(len(rules), -1).T, after.reshape(len(rules), -1).T
+    cells = int(np.prod(before.shape[1:]))
+    since, until = before.reshape(len(rules), cells).T, after.reshape(len(rules), cells).T
     cell, rule = np.nonzero(since)
     moves = pc.binary_join_element_wise(
         pc.binary_join_element_wise(
@@ -112,6 +113,8 @@ def _record(before: Ranks, after: Ranks, columns: Ints, order: Ints, touched: ND
     after[row, columns[row, seen]] = place + 1
 
 
-def _taken(values: NDArray[np.generic], order: Ints) -> NDArray[np.generic]:
+def _taken(values: NDArray[ScalarT], order: Ints) -> NDArray[ScalarT]:
     """Cells of each row in a new order, -1 where that is -1."""
-    return np.where(order >= 0, np.take_along_axis(values, order, axis=1), -1)
+    taken = np.take_along_axis(values, order, axis=1)
+    taken[order < 0] = -1
+    return taken
