@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from conf import Section
-from models.recommend.rules._page import Bools, Decision, Ints, Page, decided, penalise
+from models.recommend.rules._page import Bools, Decision, Ints, Page, decided, penalise, unchanged
 
-_LOOK_AHEAD = 32
+Codes = NDArray[np.int32]
+
+_LOOK_AHEAD = 16
 
 
 class Creators(Section):
@@ -32,8 +35,8 @@ class Creators(Section):
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide by ``VideoFacts.creator``."""
         present = page.present
-        order = np.where(present, np.arange(page.positions.shape[1]), -1)
-        creators: Ints = np.where(present, page.of_video(page.catalogue.facts.creator), -1)
+        order = unchanged(page)
+        creators = np.where(present, page.of_video(page.catalogue.facts.creator.astype(np.int32)), -1)
         for place in range(self.max_in_window, min(k, order.shape[1])):
             before = creators[:, max(0, place - self.window + 1) : place]
             rows = np.flatnonzero(~self._fits(before, creators[:, place : place + 1])[:, 0])
@@ -44,12 +47,12 @@ class Creators(Section):
                 _pull(creators, rows[some], place, found[some])
         return decided(page, order)
 
-    def _fits(self, before: Ints, creators: Ints) -> Bools:
+    def _fits(self, before: Codes, creators: Codes) -> Bools:
         """Whether each of some videos may follow those places: ``(n, w)`` and ``(n, c)`` creators, bool ``(n, c)``."""
         fits: Bools = (before[:, None, :] == creators[:, :, None]).sum(axis=2) < self.max_in_window
         return fits | (creators < 0)
 
-    def _next(self, before: Ints, creators: Ints, present: Bools, rows: Ints, place: int) -> Ints:
+    def _next(self, before: Codes, creators: Codes, present: Bools, rows: Ints, place: int) -> Ints:
         """Column of the first video from ``place`` on that fits, or ``place`` if none does: int64 ``(len(rows),)``."""
         found = np.full(len(rows), place)
         todo = np.arange(len(rows))
@@ -92,7 +95,7 @@ class Fairness(Section):
         return penalise(page, page.of_video(cost[facts.creator + 1].astype(np.float32)))
 
 
-def _pull(values: Ints, rows: Ints, place: int, found: Ints) -> None:
+def _pull(values: Ints | Codes, rows: Ints, place: int, found: Ints) -> None:
     """In each row, move what stands in its column of ``found`` to ``place``, and all between one column on, in place."""
     if not len(rows):
         return

@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from conf import Section
-from models.recommend.rules._page import Decision, Floats, Ints, Page, decided
+from models.recommend.rules._page import Decision, Floats, Ints, Page, decided, unchanged
 
-_USERS_PER_BLOCK = 32
+_USERS_PER_BLOCK = 128
 
 
 class Diversity(Section):
@@ -36,7 +36,7 @@ class Diversity(Section):
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide by ``VideoFacts.content``."""
         size = min(self.pool, page.positions.shape[1])
-        order = np.where(page.present, np.arange(page.positions.shape[1]), -1)
+        order = unchanged(page)
         scores = _stretched(page.standing[:, :size], page.present[:, :size])
         for start in range(0, len(order), _USERS_PER_BLOCK):
             rows = slice(start, start + _USERS_PER_BLOCK)

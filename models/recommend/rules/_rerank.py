@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.recommend.rules._page import Floats, Ints, Page, Rule, ScalarT
+from models.recommend.rules._page import Bools, Floats, Ints, Page, Rule, taken, unchanged
 
 Ranks = NDArray[np.int32]
 
@@ -44,25 +44,27 @@ def rerank(rules: Sequence[Rule], page: Page, k: int) -> Reranked:
         page: the candidates.
         k: how many of a row will be shown.
     """
-    order = np.where(page.present, np.arange(page.positions.shape[1]), -1)
-    scores = page.scores
+    order, scores, now = unchanged(page), page.scores, page
     before = np.zeros((len(rules), *order.shape), dtype=np.int32)
     after = np.zeros_like(before)
-    now = page
     for number, rule in enumerate(rules):
         decision = rule(now, k)
-        _record(before[number], after[number], order, decision.order, decision.touched)
+        columns = order + np.arange(len(order))[:, None] * order.shape[1]  # in the flat first page, what now is seen
         if decision.scores is not now.scores:
             scores = scores.copy()
-            row, place = np.nonzero(order >= 0)
-            scores[row, order[row, place]] = decision.scores[row, place]
-        if decision.touched.any():
-            order = _taken(order, decision.order)
-            now = Page(
-                _taken(now.positions, decision.order), _taken(decision.scores, decision.order), page.catalogue, page.users
+            scores.ravel()[columns[order >= 0]] = decision.scores[order >= 0]
+        now = replace(now, scores=decision.scores)
+        if bool(decision.touched.any()):
+            moved = (decision.order >= 0) & taken(decision.touched, decision.order)
+            _number(before[number], columns, decision.touched)
+            _number(after[number], taken(columns, decision.order), moved)
+            found = decision.order >= 0
+            order = np.where(found, taken(order, decision.order), -1)
+            now = replace(
+                now,
+                positions=np.where(found, taken(now.positions, decision.order), -1),
+                scores=taken(decision.scores, decision.order),
             )
-        else:
-            now = Page(now.positions, decision.scores, page.catalogue, page.users)
     return Reranked(tuple(rule.rule for rule in rules), order, scores, before, after)
 
 
@@ -92,29 +94,7 @@ def rule_text(rules: Sequence[str], before: Ranks, after: Ranks) -> pa.StringArr
     return pc.binary_join(pa.ListArray.from_arrays(bounds, moves, mask=pa.array(counts == 0)), "|")
 
 
-def _record(before: Ranks, after: Ranks, columns: Ints, order: Ints, touched: NDArray[np.bool_]) -> None:
-    """Note what a rule moved or dropped, by column of the page before the first rule.
-
-    Args:
-        before: int32 ``(n_users, m)``, written to.
-        after: int32 ``(n_users, m)``, written to.
-        columns: int64 ``(n_users, m)`` of the first page, by column of the page that the rule saw.
-        order: int64 ``(n_users, m)``, what the rule decided.
-        touched: bool ``(n_users, m)``, by column of the page that the rule saw.
-    """
-    row, seen = np.nonzero(touched)
-    if not len(row):
-        return
-    before[row, columns[row, seen]] = seen + 1
-    row, place = np.nonzero(order >= 0)
-    seen = order[row, place]
-    moved = touched[row, seen]
-    row, place, seen = row[moved], place[moved], seen[moved]
-    after[row, columns[row, seen]] = place + 1
-
-
-def _taken(values: NDArray[ScalarT], order: Ints) -> NDArray[ScalarT]:
-    """Cells of each row in a new order, -1 where that is -1."""
-    taken = np.take_along_axis(values, order, axis=1)
-    taken[order < 0] = -1
-    return taken
+def _number(ranks: Ranks, columns: Ints, which: Bools) -> None:
+    """Write the rank, from 1, of each cell that is true to its column of the flat first page, in place."""
+    cells = np.flatnonzero(which)
+    ranks.ravel()[columns.ravel()[cells]] = cells % which.shape[1] + 1
