@@ -10,7 +10,7 @@ from pydantic import Field
 from conf import Section
 from models.recommend.rules._page import Decision, Floats, Ints, Page, decided, unchanged
 
-_USERS_PER_BLOCK = 128
+_USERS_PER_BLOCK = 32
 
 
 class Diversity(Section):

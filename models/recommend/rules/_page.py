@@ -82,11 +82,6 @@ def unchanged(page: Page) -> Ints:
     return np.where(page.present, np.arange(page.positions.shape[1]), -1)
 
 
-def taken(values: NDArray[ScalarT], order: Ints) -> NDArray[ScalarT]:
-    """Cells of each row in another order, ``(n_users, m)``; anything where that is -1."""
-    return np.take(values, order + _starts(order), mode="wrap")  # twice as fast as take_along_axis
-
-
 def decided(page: Page, order: Ints, scores: Floats | None = None) -> Decision:
     """Make a decision of a new order, and of new scores if there are any.
 

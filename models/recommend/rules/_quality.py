@@ -12,35 +12,41 @@ from models.recommend.rules._page import Decision, Floats, Page, penalise
 
 
 class Misinformation(Section):
-    """Drops videos whose misinformation score is too high, and puts the others down in proportion to it."""
+    """Drops videos whose misinformation score is too high, and puts the suspicious ones down, the more the higher it is."""
 
     rule: Literal["misinformation"] = "misinformation"
 
     max_score: float = Field(ge=0, le=1)
     """A higher one is dropped; a video without a score has 0."""
 
+    min_score: float = Field(ge=0, le=1)
+    """Up to this one nothing happens."""
+
     penalty: float = Field(ge=0)
-    """Taken from the score of a list for a misinformation score of 1, and as much less as that is less."""
+    """What comes off a video's score for each unit of misinformation above ``min_score``."""
 
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide by ``VideoFacts.misinformation``."""
-        return _by_score(page, page.catalogue.facts.misinformation, self.max_score, self.penalty)
+        return _by_score(page, page.catalogue.facts.misinformation, self)
 
 
 class Clickbait(Section):
-    """Drops videos whose clickbait score is too high, and puts the others down in proportion to it."""
+    """Drops videos whose clickbait score is too high, and puts the suspicious ones down, the more the higher it is."""
 
     rule: Literal["clickbait"] = "clickbait"
 
     max_score: float = Field(ge=0, le=1)
     """A higher one is dropped; a video without a score has 0."""
 
+    min_score: float = Field(ge=0, le=1)
+    """Up to this one nothing happens."""
+
     penalty: float = Field(ge=0)
-    """Taken from the score of a list for a clickbait score of 1, and as much less as that is less."""
+    """What comes off a video's score for each unit of clickbait above ``min_score``."""
 
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide by ``VideoFacts.clickbait``."""
-        return _by_score(page, page.catalogue.facts.clickbait, self.max_score, self.penalty)
+        return _by_score(page, page.catalogue.facts.clickbait, self)
 
 
 class Age(Section):
@@ -69,6 +75,7 @@ class Age(Section):
         return penalise(page, np.float32(self.penalty) * (1 - np.exp2(-half_lives)), too_old)
 
 
-def _by_score(page: Page, facts: Floats, max_score: float, penalty: float) -> Decision:
-    scores: Floats = page.of_video(facts)
-    return penalise(page, np.float32(penalty) * scores, scores > max_score)
+def _by_score(page: Page, facts: Floats, limits: Misinformation | Clickbait) -> Decision:
+    scores = page.of_video(facts)
+    above = np.maximum(scores - np.float32(limits.min_score), 0)
+    return penalise(page, np.float32(limits.penalty) * above, scores > limits.max_score)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.recommend.rules._page import Bools, Floats, Ints, Page, Rule, taken, unchanged
+from models.recommend.rules._page import Bools, Floats, Ints, Page, Rule
 
 Ranks = NDArray[np.int32]
 
@@ -24,7 +24,7 @@ class Reranked:
     Attributes:
         rules: names of the rules, in the order in which they were applied.
         order: int64 ``(n_users, m)`` columns of the page in their final order; dropped ones are missing, -1 fills the end.
-        scores: float32 ``(n_users, m)`` by column, after penalties.
+        scores: float32 ``(n_users, m)`` by column, after penalties; as it was for dropped ones.
         before: int32 ``(n_rules, n_users, m)`` by column: rank from which the rule moved the video down or dropped it.
         after: int32 ``(n_rules, n_users, m)`` by column: rank to which it did; 0 where it dropped the video.
     """
@@ -44,28 +44,22 @@ def rerank(rules: Sequence[Rule], page: Page, k: int) -> Reranked:
         page: the candidates.
         k: how many of a row will be shown.
     """
-    order, scores, now = unchanged(page), page.scores, page
-    before = np.zeros((len(rules), *order.shape), dtype=np.int32)
+    before = np.zeros((len(rules), *page.positions.shape), dtype=np.int32)
     after = np.zeros_like(before)
+    starts = np.arange(len(page.positions))[:, None] * page.positions.shape[1]
+    now, columns = page, starts + np.arange(page.positions.shape[1])  # in the flat first page, of what stands on the page now
     for number, rule in enumerate(rules):
         decision = rule(now, k)
-        columns = order + np.arange(len(order))[:, None] * order.shape[1]  # in the flat first page, what now is seen
-        if decision.scores is not now.scores:
-            scores = scores.copy()
-            scores.ravel()[columns[order >= 0]] = decision.scores[order >= 0]
         now = replace(now, scores=decision.scores)
         if bool(decision.touched.any()):
-            moved = (decision.order >= 0) & taken(decision.touched, decision.order)
             _number(before[number], columns, decision.touched)
-            _number(after[number], taken(columns, decision.order), moved)
-            found = decision.order >= 0
-            order = np.where(found, taken(order, decision.order), -1)
-            now = replace(
-                now,
-                positions=np.where(found, taken(now.positions, decision.order), -1),
-                scores=taken(decision.scores, decision.order),
-            )
-    return Reranked(tuple(rule.rule for rule in rules), order, scores, before, after)
+            found, cells = decision.order >= 0, starts + np.maximum(decision.order, 0)
+            columns = columns.ravel()[cells]
+            _number(after[number], columns, found & decision.touched.ravel()[cells])
+            now = replace(now, positions=np.where(found, now.positions.ravel()[cells], -1), scores=now.scores.ravel()[cells])
+    scores = page.scores.copy()
+    scores.ravel()[columns[now.present]] = now.scores[now.present]
+    return Reranked(tuple(rule.rule for rule in rules), np.where(now.present, columns - starts, -1), scores, before, after)
 
 
 def rule_text(rules: Sequence[str], before: Ranks, after: Ranks) -> pa.StringArray:

@@ -13,6 +13,6 @@ def test_the_penalty_of_age_halves_its_distance_to_the_whole():
 
 def test_limits_are_checked_and_unknown_parameters_refused():
     with pytest.raises(ValidationError, match="max_score"):
-        Misinformation(max_score=1.5, penalty=0.0)
+        Misinformation(max_score=1.5, min_score=0.0, penalty=0.0)
     with pytest.raises(ValidationError, match="half_life"):
         Age.model_validate({"max_days": None, "half_life_days": None, "penalty": 0.0, "half_life": 3})

@@ -28,8 +28,8 @@ RULES = (
     Removed(),
     Blocked(),
     Watched(),
-    Misinformation(max_score=0.8, penalty=1.0),
-    Clickbait(max_score=0.9, penalty=0.5),
+    Misinformation(max_score=0.8, min_score=0.0, penalty=1.0),
+    Clickbait(max_score=0.9, min_score=0.0, penalty=0.5),
     Age(max_days=300.0, half_life_days=30.0, penalty=1.0),
     NearDuplicates(),
     Fairness(max_share=0.2, penalty=1.0),
@@ -77,7 +77,7 @@ def test_each_rule_sees_what_those_before_it_left_and_ranks_count_that():
 def test_penalties_add_up_in_the_columns_of_the_first_page():
     page = page_of([[0, 1, 2]], [[3.0, 2.0, 1.0]], misinformation=[0.5, 0, 0], language=[0, 0, 1])
     page.users.language[:] = 1
-    found = rerank([Misinformation(max_score=1.0, penalty=3.0), Language(penalty=0.75)], page, k=3)
+    found = rerank([Misinformation(max_score=1.0, min_score=0.0, penalty=3.0), Language(penalty=0.75)], page, k=3)
     assert found.scores.tolist() == [[0.75, 1.25, 1.0]]
     assert found.order.tolist() == [[1, 2, 0]]
     assert page.scores.tolist() == [[3.0, 2.0, 1.0]]
