@@ -1,34 +1,61 @@
-"""Re-ranking rules (interim)."""
+"""Re-ranking rules (S6): what a list may not hold, should hold less of, or should not hold in a row.
+
+Each rule is a section of the configuration that can be called: a pure function of a page, with its own parameters. They apply
+in the order in which ``recommend.rules`` lists them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-import pyarrow as pa
+from pydantic import Field
 
-from models.recommend.rules._page import Decision, Page, Rule, defer, drop, penalise
+from models.recommend.rules._allowed import Blocked, Removed, Watched
+from models.recommend.rules._creators import Creators, Fairness
+from models.recommend.rules._diversity import Diversity
+from models.recommend.rules._language import Language
+from models.recommend.rules._near_duplicates import NearDuplicates
+from models.recommend.rules._page import Decision, Page, Rule, decided, defer, drop, penalise
+from models.recommend.rules._quality import Age, Clickbait, Misinformation
+from models.recommend.rules._rerank import Reranked, rerank, rule_text
 
-RuleConfig = Any
+__all__ = [
+    "Age",
+    "Blocked",
+    "Clickbait",
+    "Creators",
+    "Decision",
+    "Diversity",
+    "Fairness",
+    "Language",
+    "Misinformation",
+    "NearDuplicates",
+    "Page",
+    "Removed",
+    "Reranked",
+    "Rule",
+    "RuleConfig",
+    "Watched",
+    "decided",
+    "defer",
+    "drop",
+    "penalise",
+    "rerank",
+    "rule_text",
+]
 
-
-@dataclass(frozen=True)
-class Reranked:
-    order: Any
-    scores: Any
-    moves: Any
-
-
-def rerank(rules, page, k):
-    n, m = page.positions.shape
-    return Reranked(np.where(page.present, np.arange(m), -1), page.scores, np.zeros((n, m, 0, 2), dtype=np.int32))
-
-
-def never_shown(rules, catalogue):
-    return np.zeros(len(catalogue.video_ids), dtype=bool)
-
-
-def moves_text(rules, moves, rank, drawn):
-    return pa.array(["exploration>%d" % r if d else "" for r, d in zip(rank, drawn)], pa.string())
+RuleConfig = Annotated[
+    Removed
+    | Blocked
+    | Watched
+    | Misinformation
+    | Clickbait
+    | Age
+    | NearDuplicates
+    | Creators
+    | Fairness
+    | Diversity
+    | Language,
+    Field(discriminator="rule"),
+]
+"""One entry of ``recommend.rules``: the key ``rule`` names it, the others are its parameters."""
