@@ -61,8 +61,8 @@ _READING = (
     "they are for comparing lists with each other.",
     "Recall: share of a user's relevant videos in the list. Precision: share of the places that hold one. nDCG and mAP give "
     "more for earlier places, 1 being the best possible list. MRR: 1 over the place of the first one.",
-    "Weights, rules and exploration: the final list is made again without one of them. A rule that costs nDCG and wins diversity, "
-    "or keeps out what must not be shown, does what it is for; exploration pays for what later models learn from it.",
+    "Weights, rules and exploration: the final list is made again without one of them. A rule that costs nDCG and wins "
+    "diversity, or keeps out what must not be shown, does what it is for; exploration pays for what later models learn.",
     "A source's marginal recall is what the candidates of all sources together lose without it.",
     "ROC-AUC: chance that a relevant impression scores above another one. Ranking loss: share of a user's pairs of a relevant "
     "and an irrelevant impression in the wrong order. Log loss and calibration judge the probabilities themselves; "

@@ -1,8 +1,8 @@
 """Why a video is, or is not, on a user's homepage: made again from the models, weights and rules of a run.
 
-``python -m jobs.explain USER VIDEO --as-of ISO`` follows the video through the making of the user's list and says what happened
-to it: which generators proposed it and where, what each component of the score said, which rule moved it or left it out, what
-exploration drew; or what keeps it from everybody or from this user. Reads what the stage ``recommend`` read, and writes nothing.
+``python -m jobs.explain USER VIDEO --as-of ISO`` follows the video through the making of the user's list and says what
+happened to it: which generators proposed it and where, what each component of the score said, which rule moved it or left it
+out, what exploration drew; or what keeps it from everybody or from this user. Reads what the stage ``recommend`` read, and writes nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run(context: Context, user_id: int, video_id: int) -> str:
     if position < 0:
         return f"{about}: not in the list\n  no snapshot up to then held the video, or it was uploaded later"
     user = ensemble.users(config, rows, queries, catalogue, context.as_of)
-    found = explain(config, catalogue, user, index, model.day, position)
+    found = explain(config, catalogue, user, index, model.day, position=position)
     where = f"rank {found.rank} of the list" if found.rank else "not in the list"
     segment = config.segments[int(user.segment[0])].name
     return "\n".join([f"{about}: {where} (segment {segment})", *(f"  {reason}" for reason in found.reasons)])

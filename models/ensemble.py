@@ -91,6 +91,7 @@ class Ensemble:
             at: when the recommendations will be shown.
         """
         ids = users[col.USER_ID].to_numpy()
+        deepest = self.popularity.row_of(users, config.catalogue.local_chain)
         indptr, watched = watched_positions(users[col.WATCHED], catalogue.video_ids)
         return UserBatch(
             user_ids=ids,
@@ -100,7 +101,7 @@ class Ensemble:
             content=_taste(users, catalogue, config.similar_history),
             country=catalogue.country_index(users[col.COUNTRY].to_pylist()),
             language=catalogue.language_index(users[col.LANGUAGE].to_pylist()),
-            local=np.searchsorted(self._local_rows(config.catalogue), self.popularity.row_of(users, config.catalogue.local_chain)),
+            local=np.searchsorted(self._local_rows(config.catalogue), deepest),
             segment=config.segment_of(users),
             watched_indptr=indptr,
             watched=watched,

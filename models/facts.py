@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from models.near_duplicates import same_as
+from models.near_duplicates import same_as, text_vectors
 from models.recommend import CatalogueConfig, VideoFacts
 from models.rows import one_chunk
 from schemas import columns as col
@@ -33,7 +33,8 @@ def video_facts(config: CatalogueConfig, videos: pa.Table, languages: tuple[str,
     """
     micros = int(at.timestamp() * 1_000_000)
     age_days = (micros - videos[col.UPLOADED_AT].cast(pa.int64()).to_numpy()) / _MICROS_PER_DAY
-    text = text_vectors(videos)
+    titles, tags = (_units(videos, name) for name in (col.TITLE_VECTOR, col.TAGS_VECTOR))
+    order = np.argsort(-videos[col.POPULARITY].to_numpy(), kind="stable")
     creators = one_chunk(videos[col.CREATOR_ID])
     return VideoFacts(
         creator=_codes(creators, pc.unique(creators).drop_null()),
@@ -44,8 +45,8 @@ def video_facts(config: CatalogueConfig, videos: pa.Table, languages: tuple[str,
         misinformation=_or_zero(videos[col.MISINFORMATION_SCORE]),
         clickbait=_or_zero(videos[col.CLICKBAIT_SCORE]),
         sponsored=_or_zero(videos[col.SPONSORED_BOOST]),
-        same_as=same_as(text, np.argsort(-videos[col.POPULARITY].to_numpy(), kind="stable"), config.near_duplicate_similarity),
-        content=pressed(text, config.content_dim),
+        same_as=same_as(text_vectors(titles, tags), order, config.near_duplicate_similarity),
+        content=pressed(_normalised(np.concatenate([titles, tags], axis=1)), config.content_dim),
     )
 
 
@@ -80,15 +81,6 @@ def trend_scores(videos: pa.Table, age_hours: NDArray[np.float64], half_life_hou
     rate = week / lived
     expected, variance = rate * integral(0.0, lived, decay), rate * integral(0.0, lived, 2 * decay) + 1.0
     return np.where(week > 0, (counted - expected) / np.sqrt(variance), 0.0).astype(np.float32)
-
-
-def text_vectors(videos: pa.Table) -> Floats:
-    """Title and tags side by side, each of length 1 (or 0) and together at most 1: float32 ``(n, title + tags)``.
-
-    Without either column there is one number, which is 0.
-    """
-    parts = [_units(videos[name]) for name in (col.TITLE_VECTOR, col.TAGS_VECTOR) if name in videos.column_names]
-    return _normalised(np.concatenate([*parts, np.zeros((videos.num_rows, 0 if parts else 1), dtype=np.float32)], axis=1))
 
 
 def pressed(vectors: Floats, dim: int) -> Floats:
@@ -126,13 +118,16 @@ def mean_content(lists: pa.ChunkedArray, positions: Ints, content: Floats, lengt
     return _normalised(np.asarray(chosen @ content, dtype=np.float32))
 
 
-def _units(column: pa.ChunkedArray) -> Floats:
-    array = one_chunk(column)
-    flat = pc.list_flatten(array).to_numpy(zero_copy_only=False).astype(np.float32)
-    known = array.is_valid().to_numpy(zero_copy_only=False)
-    width = len(flat) // max(int(known.sum()), 1)
-    found = np.zeros((len(array), width), dtype=np.float32)
-    found[known] = flat.reshape(int(known.sum()), width) if width else 0
+def _units(videos: pa.Table, name: str) -> Floats:
+    """Vectors of a column, each of length 1, or 0 where it is null; one zero each where there is no such column."""
+    if name not in videos.column_names:
+        return np.zeros((videos.num_rows, 1), dtype=np.float32)
+    array = one_chunk(videos[name])
+    known = np.asarray(array.is_valid())
+    flat = np.asarray(pc.list_flatten(array)).astype(np.float32)
+    found = np.zeros((len(array), max(len(flat) // max(int(known.sum()), 1), 1)), dtype=np.float32)
+    if len(flat):
+        found[known] = flat.reshape(int(known.sum()), -1)
     return _normalised(found)
 
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -170,6 +170,9 @@ class Snapshot(Protocol):
     def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
         """Return a segment's first ``k`` videos by rank; empty for a segment that has no list."""
 
+    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
+        """Return every column of ``schemas.RECOMMENDATIONS`` of a user's row of a video; None where it is not in the list."""
+
 
 class ServingStore(Protocol):
     """Where recommendations are published to, and read from."""
@@ -224,6 +227,9 @@ class ServingStore(Protocol):
 
     def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
         """Return a segment's first ``k`` live videos by rank; empty for a segment that has no list."""
+
+    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
+        """Return every column of a video's row in a user's live list; None where it is not in it."""
 
     def close(self) -> None:
         """Give up connections; the store opens them again when it is used again."""

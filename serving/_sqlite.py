@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from glob import escape
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -109,6 +109,11 @@ class SqliteStore:
         """Return a segment's first ``k`` live videos by rank; empty for a segment that has no list."""
         with self.snapshot() as snapshot:
             return snapshot.read_fallback(segment, k)
+
+    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
+        """Return every column of a video's row in a user's live list; None where it is not in it."""
+        with self.snapshot() as snapshot:
+            return snapshot.read_row(user_id, video_id)
 
     def publications(self) -> list[PublicationRecord]:
         """Return every version that was ever begun, newest first."""
@@ -221,6 +226,13 @@ class _SqliteSnapshot:
         if self._connection is None or self.live is None:
             return []
         return _sqlite_rows.read_fallback(self._connection, self.live.version, segment, k)
+
+    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
+        """Return every column of a video's row in a user's list; None where it is not in it."""
+        _checks.reading(1, user_id)
+        if self.live is None or self._connection is None:
+            return None
+        return _sqlite_rows.read_row(self._connection, self.live.version, user_id, video_id)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from schemas import SCORE_PARTS
 from serving._protocol import StoreError
 
 __all__ = ["ReaderPool", "open_reader", "open_writer", "transaction", "translated"]
@@ -19,7 +20,16 @@ APPLICATION_ID = 0x52464C57  # "RFLW": tells our file from any other SQLite file
 _WRITER_WAIT_SECONDS = 60.0  # writers take turns of about 0.1 s each
 _READER_WAIT_SECONDS = 5.0  # readers never wait for a writer, only for recovery after a crash
 
+_PROVENANCE = ("rules TEXT", "propensity REAL", *(f"{name} REAL" for name in SCORE_PARTS))
+"""What led to a row; null in the rows of versions that an older file held."""
+
 # New columns come last: apps that read `SELECT *` by position go on as before.
+_VIEW = f"""
+    CREATE VIEW recommendations AS
+    SELECT r.user_id, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at,
+        {", ".join(f"r.{column.split()[0]}" for column in _PROVENANCE)}
+    FROM publication_log AS p CROSS JOIN recommendation_rows AS r ON r.version = p.version
+    WHERE p.status = 'live'"""
 _FALLBACK_VIEW = """
     CREATE VIEW fallback_recommendations AS
     SELECT r.segment, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at, r.parent
@@ -43,7 +53,7 @@ _TABLES = (
     )""",
     # At most one live version, whatever the code does; and the view below finds it in one step.
     "CREATE UNIQUE INDEX one_live ON publication_log (status) WHERE status = 'live'",
-    """
+    f"""
     CREATE TABLE recommendation_rows (
         version  INTEGER NOT NULL,
         user_id  INTEGER NOT NULL,
@@ -52,6 +62,8 @@ _TABLES = (
         score    REAL    NOT NULL,
         sources  TEXT    NOT NULL,
         reason   TEXT    NOT NULL,
+        {",
+        ".join(_PROVENANCE)},
         PRIMARY KEY (version, user_id, rank)
     ) WITHOUT ROWID""",
     """
@@ -77,11 +89,7 @@ _TABLES = (
     )""",
     "CREATE TABLE generation_counter (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL)",
     "INSERT INTO generation_counter VALUES (1, 0)",
-    """
-    CREATE VIEW recommendations AS
-    SELECT r.user_id, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at
-    FROM publication_log AS p CROSS JOIN recommendation_rows AS r ON r.version = p.version
-    WHERE p.status = 'live'""",
+    _VIEW,
     _FALLBACK_VIEW,
     """
     CREATE VIEW publications AS
@@ -94,8 +102,11 @@ _TABLES = (
 _MIGRATIONS: dict[int, tuple[str, ...]] = {
     1: (
         "ALTER TABLE fallback_rows ADD COLUMN parent TEXT",
+        *(f"ALTER TABLE recommendation_rows ADD COLUMN {column}" for column in _PROVENANCE),
         "DROP VIEW fallback_recommendations",
         _FALLBACK_VIEW,
+        "DROP VIEW recommendations",
+        _VIEW,
     ),
 }
 

@@ -15,7 +15,7 @@ from serving._protocol import Recommendation, Status, StoreError
 from serving._sqlite_file import transaction
 from serving._sqlite_log import record
 
-__all__ = ["delete", "load", "load_fallback", "read", "read_fallback", "refuse_unless_loading", "verify"]
+__all__ = ["delete", "load", "load_fallback", "read", "read_fallback", "read_row", "refuse_unless_loading", "verify"]
 
 _TRANSACTION_ROWS = 50_000  # about 0.1 s of write lock, so that two publishers and a rollback can take turns
 
@@ -121,6 +121,16 @@ def read(connection: sqlite3.Connection, version: int, user_id: int, k: int) -> 
         (version, user_id, k),
     )
     return [Recommendation(*row) for row in found]
+
+
+def read_row(connection: sqlite3.Connection, version: int, user_id: int, video_id: int) -> dict[str, Any] | None:
+    """Return every column of a user's row of a video; None where it is not in the list."""
+    found = connection.execute(
+        f"SELECT {', '.join(RECOMMENDATIONS.columns)} FROM recommendation_rows"
+        " WHERE version = ? AND user_id = ? AND video_id = ?",
+        (version, user_id, video_id),
+    ).fetchone()
+    return None if found is None else dict(zip(RECOMMENDATIONS.columns, found, strict=True))
 
 
 def read_fallback(connection: sqlite3.Connection, version: int, segment: str, k: int) -> list[Recommendation]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from conf import ConfigError
 from conf.paths import paths
 from schemas.errors import ReelflowError
+from serving._explain import explain_absence, explain_row
 from serving._homepage import Homepage, RecommendationReader, segments_of
 from serving._protocol import to_text
 from serving._sqlite import SqliteStore
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         user_id, now = _integer(options.user_id), _moment(options.at)
         store = SqliteStore(options.store or paths().store)
+        if options.explain is not None:
+            print(_explained(store, user_id, _integer(options.explain, "--explain, a video_id")))
+            return 0
         segments = segments_of(options.country, options.language, options.device)
         page = RecommendationReader(store).get(user_id, options.k, segments, now=now)
         names, remark = titles(paths().lake, [row.video_id for row in page.rows])
@@ -39,6 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if remark:
         print(remark)
     return 0
+
+
+def _explained(store: SqliteStore, user_id: int, video_id: int) -> str:
+    """Why a video is, or is not, on a user's homepage."""
+    row = store.read_row(user_id, video_id)
+    return explain_absence(store, user_id, video_id) if row is None else explain_row(row)
 
 
 def render(page: Homepage, names: dict[int, str]) -> str:
@@ -71,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("user_id", metavar="USER_ID", help="the user, an integer")
     parser.add_argument("--k", type=int, default=20, help="how many videos (default 20)")
     parser.add_argument("--store", type=Path, help="SQLite file (default: paths.store of the configuration)")
+    parser.add_argument("--explain", metavar="VIDEO_ID", help="say why this video is, or is not, in the user's list")
     parser.add_argument("--country", help="of a user without a list of their own, for example DE")
     parser.add_argument("--language", help="likewise, for example de")
     parser.add_argument("--device", help="likewise, for example tv")
@@ -80,11 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _integer(text: str) -> int:
+def _integer(text: str, what: str = "user, a user_id") -> int:
     try:
         return int(text)
     except ValueError:
-        raise ReelflowError(f"user {text!r}: found text, expected an integer user_id, for example 42") from None
+        raise ReelflowError(f"{what}: found {text!r}, expected an integer, for example 42") from None
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -38,8 +38,8 @@ class Recommendations:
         parts: float32 ``(n_users, k, n_components)``: what each component adds to the score, in the order of ``COMPONENTS``.
         generator_ranks: int32 ``(n_users, k, n_generators)``: rank, from 1, among each generator's proposals to this user, in
             the order of ``GENERATORS``; 0 where it did not propose the video.
-        moves: int32 ``(n_users, k, n_rules, 2)``: rank before and after each rule that moved the video itself, from 1; 0 where
-            it did not.
+        before: int32 ``(n_rules, n_users, k)``: rank, from 1, from which each rule moved the video down; 0 where it did not.
+        after: int32 ``(n_rules, n_users, k)``: rank to which it did.
         explored: bool ``(n_users, k)``: what exploration drew.
         propensity: float64 ``(n_users, k)``: the probability with which it was drawn; 1 where nothing was.
     """
@@ -48,12 +48,23 @@ class Recommendations:
     scores: Floats
     parts: Floats
     generator_ranks: NDArray[np.int32]
-    moves: NDArray[np.int32]
+    before: NDArray[np.int32]
+    after: NDArray[np.int32]
     explored: NDArray[np.bool_]
     propensity: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def take(self, rows: NDArray[np.bool_] | Ints) -> Recommendations:
+        """Those of some of the users."""
+        return Recommendations(
+            **{name: getattr(self, name)[:, rows] if name in _BY_RULE else getattr(self, name)[rows] for name in _FIELDS}
+        )
+
+
+_FIELDS = tuple(field.name for field in fields(Recommendations))
+_BY_RULE = ("before", "after")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,13 +104,9 @@ class Ranking:
         """Those of some of the users."""
         if rows.all():
             return self
-        parts = self.candidates.parts[:, rows]
-        candidates = Candidates(
-            self.candidates.positions[rows], self.candidates.generator_ranks[rows], parts, self.candidates.scores[rows]
-        )
-        reranked = Reranked(**{field.name: getattr(self.reranked, field.name)[rows] for field in fields(self.reranked)})
-        lists = Recommendations(**{field.name: getattr(self.lists, field.name)[rows] for field in fields(self.lists)})
-        return Ranking(candidates, self.pool[rows], reranked, lists)
+        one = self.candidates
+        candidates = Candidates(one.positions[rows], one.generator_ranks[rows], one.parts[:, rows], one.scores[rows])
+        return Ranking(candidates, self.pool[rows], self.reranked.take(rows), self.lists.take(rows))
 
 
 def recommend_batch(
@@ -166,7 +173,7 @@ def rank_one(config: RecommendConfig, catalogue: Catalogue, user: UserBatch, ind
 def joined(parts: Sequence[Recommendations]) -> Recommendations:
     """The lists of several batches as one."""
     return Recommendations(
-        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Recommendations)}
+        **{name: np.concatenate([getattr(part, name) for part in parts], axis=int(name in _BY_RULE)) for name in _FIELDS}
     )
 
 
@@ -252,8 +259,7 @@ def _lists_of(world: generators.World, users: UserBatch, candidates: Candidates,
     """The lists of a block of users."""
     parts = _ranked(world, users, candidates, day)
     order = np.argsort(np.concatenate([rows for rows, _ in parts]), kind="stable")
-    whole = joined([ranking.lists for _, ranking in parts])
-    return Recommendations(**{field.name: getattr(whole, field.name)[order] for field in fields(whole)})
+    return joined([ranking.lists for _, ranking in parts]).take(order)
 
 
 def _ranked(world: generators.World, users: UserBatch, candidates: Candidates, day: date) -> list[tuple[Ints, Ranking]]:
@@ -303,7 +309,8 @@ def _ranking(world: generators.World, users: UserBatch, candidates: Candidates, 
         scores=np.where(shown, reranked.scores[row, final], 0).astype(np.float32),
         parts=np.where(shown[..., None], np.moveaxis(candidates.parts, 0, 2)[row, column], 0),
         generator_ranks=np.where(shown[..., None], candidates.generator_ranks[row, column], 0).astype(np.int32),
-        moves=np.where(shown[..., None, None], reranked.moves[row, final], 0).astype(np.int32),
+        before=np.where(shown, reranked.before[:, row, final], 0),
+        after=np.where(shown, reranked.after[:, row, final], 0),
         explored=explored,
         propensity=propensity,
     )

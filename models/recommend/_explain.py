@@ -11,7 +11,6 @@ import numpy as np
 from models.ann import VectorIndex
 from models.recommend import generators
 from models.recommend._batch import Ranking, rank_one
-from models.recommend._candidates import Filter
 from models.recommend._catalogue import Catalogue, UserBatch
 from models.recommend._config import COMPONENTS, GENERATORS, RecommendConfig
 from models.recommend.rules import excluded_by
@@ -31,7 +30,7 @@ class Explanation:
 
 
 def explain(
-    config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, day: date, position: int
+    config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, day: date, *, position: int
 ) -> Explanation:
     """Follow a video through the making of a list.
 
@@ -70,10 +69,9 @@ def _barred(config: RecommendConfig, catalogue: Catalogue, user: UserBatch, posi
     country = int(user.country[0])
     if country >= 0 and catalogue.blocked[country, position]:
         yield f"it is blocked in the user's country, {catalogue.countries[country]}"
-    everywhere = Filter(
-        np.ones(len(catalogue.video_ids), dtype=bool), catalogue.blocked, user.country, user.watched_indptr, user.watched
-    )
-    if not everywhere(np.array([0]), np.array([[position]]))[0, 0] and not (country >= 0 and catalogue.blocked[country, position]):
+    every = np.ones(len(catalogue.video_ids), dtype=bool)
+    anywhere = Filter(every, catalogue.blocked, np.array([-1]), user.watched_indptr, user.watched)
+    if not anywhere(np.array([0]), np.array([[position]]))[0, 0]:
         yield "the user has clicked, watched, liked or disliked it already"
 
 

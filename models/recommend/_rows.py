@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from models.recommend._batch import Recommendations
 from models.recommend._catalogue import Catalogue, UserBatch
 from models.recommend._config import COMPONENTS, GENERATORS, RecommendConfig
-from models.recommend.rules import moves_text
+from models.recommend.rules import rule_text
 from schemas import RECOMMENDATIONS, SCORE_PARTS
 from schemas import columns as col
+
+Ints = NDArray[np.int64]
 
 FILL = "fill"
 """Source of a video that no generator proposed within its limit."""
@@ -45,11 +47,23 @@ def rows(lists: Recommendations, config: RecommendConfig, catalogue: Catalogue, 
         col.SCORE: pa.array(lists.scores[row, place].astype(np.float64)),
         col.SOURCES: sources_text(lists.generator_ranks[row, place]),
         col.REASON: pc.if_else(pa.array(drawn), EXPLORED, pc.take(pa.array(REASONS), pa.array(parts.argmax(axis=1)))),
-        col.RULES: moves_text(config.rules, lists.moves[row, place], place + 1, drawn),
+        col.RULES: _rules_text(config, lists, row, place, drawn),
         col.PROPENSITY: pa.array(lists.propensity[row, place]),
         **{name: pa.array(parts[:, component]) for component, name in enumerate(SCORE_PARTS)},
     }
     return pa.table(columns).select(RECOMMENDATIONS.columns).cast(RECOMMENDATIONS.arrow)
+
+
+def _rules_text(
+    config: RecommendConfig, lists: Recommendations, row: Ints, place: Ints, drawn: NDArray[np.bool_]
+) -> pa.StringArray:
+    """Say which rules moved a video, and that exploration drew it: ``creators:3>7``, ``exploration>12``, or nothing."""
+    names = [rule.rule for rule in config.rules]
+    moved = rule_text(names, lists.before[:, row, place], lists.after[:, row, place]).fill_null("")
+    told = pc.binary_join_element_wise(EXPLORATION, pc.cast(pa.array(place[drawn] + 1), pa.string()), ">")
+    before = moved.filter(pa.array(drawn))
+    both = pc.if_else(pc.equal(before, ""), told, pc.binary_join_element_wise(before, told, "|"))
+    return pc.replace_with_mask(moved, pa.array(drawn), both)
 
 
 def sources_text(generator_ranks: NDArray[np.int32]) -> pa.StringArray:

@@ -117,7 +117,7 @@ def test_takes_another_store(home: Path, capsys: pytest.CaptureFixture[str]) -> 
     ("arguments", "message"),
     [
         (["3"], "reader: recommendations: nothing has been published yet"),
-        (["anna"], "reader: user 'anna': found text, expected an integer user_id"),
+        (["anna"], "reader: user, a user_id: found 'anna', expected an integer"),
         (["3", "--at", "noon"], "reader: --at 'noon': expected ISO 8601"),
         (["3", "--store", "."], "found a folder, expected a SQLite file"),
     ],

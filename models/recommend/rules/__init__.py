@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from models.recommend.rules._allowed import Blocked, Removed, Watched
+from models.recommend.rules._barred import excluded_by, never_shown
 from models.recommend.rules._creators import Creators, Fairness
 from models.recommend.rules._diversity import Diversity
 from models.recommend.rules._language import Language
@@ -39,6 +40,8 @@ __all__ = [
     "decided",
     "defer",
     "drop",
+    "excluded_by",
+    "never_shown",
     "penalise",
     "rerank",
     "rule_text",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +34,16 @@ class Reranked:
     scores: Floats
     before: Ranks
     after: Ranks
+
+    def take(self, rows: Bools) -> Reranked:
+        """Those of some of the users."""
+        return Reranked(self.rules, self.order[rows], self.scores[rows], self.before[:, rows], self.after[:, rows])
+
+    def moves_of(self, row: int, column: int) -> Iterator[tuple[str, int, int]]:
+        """What each rule did to one video: its name, and the ranks before and after; 0 after one that dropped it."""
+        for rule, before, after in zip(self.rules, self.before[:, row, column], self.after[:, row, column], strict=True):
+            if before:
+                yield rule, int(before), int(after)
 
 
 def rerank(rules: Sequence[Rule], page: Page, k: int) -> Reranked:
