@@ -39,7 +39,8 @@ def same_as(vectors: Floats, order: Ints, threshold: float) -> Ints:
     """Find the video that stands for each.
 
     All inner products of videos and leaders are bounded first, by a seventh of the multiplications for 448 dimensions, and only
-    those that may reach the threshold are computed. Memory is that of ``vectors`` once more and 100 MB.
+    those that may reach the threshold are computed: 6 s on one core for 50,000 videos that all lead, four times that for twice
+    as many. Beside ``vectors`` it takes 64 numbers a video and 100 MB.
 
     Args:
         vectors: float32 ``(n, d)``, L2-normalised; a video of a zero row is like no other.
@@ -52,7 +53,8 @@ def same_as(vectors: Floats, order: Ints, threshold: float) -> Ints:
     leader_of = np.arange(len(vectors))
     sketches = _sketches(vectors)
     leaders = np.empty(0, dtype=np.int64)
-    todo = order[vectors[order].any(axis=1)]
+    has_text = np.asarray(vectors.any(axis=1))
+    todo = order[has_text[order]]
     for start in range(0, len(todo), _ROWS):
         rows = todo[start : start + _ROWS]
         for left in range(0, len(leaders), _LEADERS):

@@ -62,8 +62,7 @@ _TABLES = (
         score    REAL    NOT NULL,
         sources  TEXT    NOT NULL,
         reason   TEXT    NOT NULL,
-        {",
-        ".join(_PROVENANCE)},
+        {", ".join(_PROVENANCE)},
         PRIMARY KEY (version, user_id, rank)
     ) WITHOUT ROWID""",
     """

@@ -1,4 +1,4 @@
-"""One user's homepage at the terminal: ``python -m serving.reader USER_ID [--k 20] [--country DE] [--language de]``."""
+"""One user's homepage at the terminal: ``python -m serving.reader USER_ID [--k 20] [--country DE] [--explain VIDEO_ID]``."""
 
 from __future__ import annotations
 

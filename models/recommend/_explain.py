@@ -11,6 +11,7 @@ import numpy as np
 from models.ann import VectorIndex
 from models.recommend import generators
 from models.recommend._batch import Ranking, rank_one
+from models.recommend._candidates import Filter
 from models.recommend._catalogue import Catalogue, UserBatch
 from models.recommend._config import COMPONENTS, GENERATORS, RecommendConfig
 from models.recommend.rules import excluded_by

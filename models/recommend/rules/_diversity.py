@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from conf import Section
-from models.recommend.rules._page import Decision, Floats, Ints, Page, decided, unchanged
+from models.recommend.rules._page import Bools, Decision, Floats, Ints, Page, decided, unchanged
 
 _USERS_PER_BLOCK = 32
 
@@ -66,7 +66,7 @@ class Diversity(Section):
         return np.argsort(place, axis=1, kind="stable")
 
 
-def _stretched(standing: Floats, present: np.typing.NDArray[np.bool_]) -> Floats:
+def _stretched(standing: Floats, present: Bools) -> Floats:
     """Scores from 0 for the last to 1 for the first video of each row, ``-inf`` in the padding: float32 of the same shape."""
     if not standing.shape[1]:
         return standing

@@ -138,8 +138,8 @@ def penalise(page: Page, penalty: Floats, unwanted: Bools | None = None) -> Deci
 
 def _starts(order: Ints) -> Ints:
     """Where each row begins in the flat array: int64 ``(n_users, 1)``."""
-    found: Ints = np.arange(len(order))[:, None] * order.shape[1]
-    return found
+    starts: Ints = np.arange(len(order))[:, None] * order.shape[1]
+    return starts
 
 
 def _columns(group: NDArray[np.generic], kept: Bools) -> Ints:
