@@ -143,6 +143,16 @@ def test_a_creator_has_few_videos_in_a_list_unless_it_would_be_too_short():
     assert videos(fallback_lists(config, model, nobody, 3)) == {"all": [100, 101, 102]}
 
 
+def test_behind_many_near_duplicates_and_one_creators_videos_the_others_are_found():
+    counts = np.arange(60, 0, -1)
+    copies = catalogue([0] * 60, same_as=[0] * 58 + [58, 59])
+    assert videos(fallback_lists(CONFIG, popular([counts]), copies, 2)) == {"all": [100, 158]}
+    one = catalogue([0] * 60, creators=[7] * 58 + [8, -1])
+    config = CONFIG.model_copy(update={"max_per_creator": 1})
+    assert videos(fallback_lists(config, popular([counts]), one, 2)) == {"all": [100, 158]}
+    assert videos(fallback_lists(config, popular([counts]), one, 3)) == {"all": [100, 158, 159]}
+
+
 def test_loops_find_the_same_lists():
     rng = np.random.default_rng(3)
     n, k = 60, 12
