@@ -2,7 +2,8 @@
 
 ``python -m jobs.explain USER VIDEO --as-of ISO`` follows the video through the making of the user's list and says what
 happened to it: which generators proposed it and where, what each component of the score said, which rule moved it or left it
-out, what exploration drew; or what keeps it from everybody or from this user. Reads what the stage ``recommend`` read, and writes nothing.
+out, what exploration drew; or what keeps it from everybody or from this user. Reads what the stage ``recommend`` read; writes
+nothing.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _SEGMENTS_PER_BLOCK = 64
-# Near-duplicates and creators with many videos rarely take more; only then is everything sorted. 1,500 lists over 100,000 videos
-# take 7 s so, and 114 s where each sorts all.
+# Near-duplicates and creators with many videos rarely take more; only then is everything sorted. 1,500 lists over 100,000
+# videos take 7 s so, and 114 s where each sorts all.
 _VIDEOS_PER_PLACE = 20
 _WORDS = {col.COUNTRY: "in {}", col.LANGUAGE: "in language {}", col.CITY: "in {}", col.DEVICE: "on {}"}
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
-from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
 from schemas.segments import parent_of
 from serving import Publication, PublishResult, ServingStore
 
@@ -53,6 +53,9 @@ def batch(values: list[tuple[int, int, int]], number: int = 8, scores: list[floa
             pa.array([1 / rank for rank in ranks] if scores is None else scores, pa.float64()),
             pa.array([f"retrieval:{rank}" for rank in ranks], pa.string()),
             pa.array([f"day {number}"] * len(ranks), pa.string()),
+            pa.array([f"creators:{rank}>{rank + 1}" if rank % 2 else "" for rank in ranks], pa.string()),
+            pa.array([1 / rank for rank in ranks], pa.float64()),
+            *(pa.array([rank + place / 8 for rank in ranks], pa.float32()) for place in range(len(SCORE_PARTS))),
         ],
         schema=RECOMMENDATIONS.arrow,
     )
