@@ -15,7 +15,7 @@ from conf import load
 from jobs import _bundles, _verdict
 from jobs._stage import Context
 from jobs._tables import Partition
-from models.ann import IndexConfig, build
+from models.ann import build_flat
 from models.ensemble import Ensemble, indexable
 from models.features import with_text
 from models.recommend import GENERATORS, Catalogue, RecommendConfig, UserBatch, recommend_batch
@@ -94,5 +94,5 @@ def _only(config: RecommendConfig, generator: str) -> RecommendConfig:
 
 def _lists(config: RecommendConfig, ensemble: Ensemble, catalogue: Catalogue, users: UserBatch) -> Ints:
     positions = indexable(catalogue, ensemble.retrieval)
-    index = build(IndexConfig(kind="flat"), catalogue.retrieval_vectors[positions], positions)
+    index = build_flat(catalogue.retrieval_vectors[positions], positions)
     return recommend_batch(config, catalogue, users, index).positions.astype(np.int64)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from models._candidates import Filter, propose
-from models.ann import IndexConfig, VectorIndex, build
+from models.ann import VectorIndex, build_flat
 from models.ensemble import Ensemble, indexable
 from models.recommend import Catalogue, Component, RecommendConfig, UserBatch, recommend_batch
 from models.segments import KINDS, FittedPopularity, segment_name
@@ -79,7 +79,7 @@ def segment_lists(popularity: FittedPopularity, catalogue: Catalogue, users: Use
 def exact_index(ensemble: Ensemble, catalogue: Catalogue) -> VectorIndex:
     """An index over what retrieval may propose, that finds the nearest videos exactly."""
     positions = indexable(catalogue, ensemble.retrieval)
-    return build(IndexConfig(kind="flat"), catalogue.retrieval_vectors[positions], positions)
+    return build_flat(catalogue.retrieval_vectors[positions], positions)
 
 
 def _only(config: RecommendConfig, component: Component, *, retrieval: int, wals: int) -> RecommendConfig:

@@ -1,37 +1,29 @@
-"""Vector index: the nearest videos by inner product, bound to the positions of one catalogue.
+"""Searching an index of any kind, and what it misses of the exact answer.
 
-Exact search (``IndexFlatIP``, https://github.com/facebookresearch/faiss/wiki/Faiss-indexes) reads every vector for every query,
-and is the right choice up to some hundred thousand videos: it needs no training, has no recall to lose, and 12,000 vectors of
-48 dimensions are 2 MB. Approximate kinds join ``_BUILDERS``; :func:`recall_against_exact` says what they cost.
-
-A flat index is stored as FAISS stores it, but scanned by ``models._topk``: at 12,000 vectors, k = 364 and one thread that is
-three times as fast (14,000 against 4,700 queries/s), and it gives the last places among equal scores to the lowest positions.
-That matters, because all rare videos share one embedding.
+An exact index is stored as FAISS stores it, but scanned by ``models._topk``: at 12,000 vectors, k = 364 and one thread that is
+two to three times as fast, and it gives the last places among equal scores to the lowest positions. That matters, because all
+rare videos share one embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from conf import Section
 from models._topk import pack, top_inner_products, unpack
+from models.ann._config import Kind
 from models.ids import IdMap
 from schemas.errors import ReelflowError
 
-
-class IndexConfig(Section):
-    """How the retrieval index is built: section ``index``."""
-
-    kind: Literal["flat"]
-    """``flat``: exact search over uncompressed vectors."""
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,20 +34,25 @@ class VectorIndex:
         index: the FAISS index; its ids are catalogue positions.
         threads: threads that one approximate search may use. FAISS's setting is global to the process: it is set for the call
             and restored. An exact scan uses the threads that BLAS has.
-        flat: of a flat index, its vectors float32 ``(n, dim)``, a view of FAISS's memory, and their positions int64 ``(n,)``.
+        stored: of an index that holds its vectors in one piece, those float32 ``(n, dim)``, a view of FAISS's memory, and their
+            positions int64 ``(n,)``.
     """
 
     index: Any
     threads: int = 1
-    flat: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+    stored: tuple[Floats, Ints] | None = None
 
     @classmethod
     def of(cls, index: Any, threads: int = 1) -> VectorIndex:
-        """Wrap an ``IndexIDMap``."""
-        inner = faiss.downcast_index(index.index)
-        if not isinstance(inner, faiss.IndexFlatIP) or not inner.ntotal:
+        """Wrap a FAISS index whose ids are positions."""
+        storage = unwrapped(index)
+        if isinstance(storage, faiss.IndexHNSW):
+            storage = faiss.downcast_index(storage.storage)
+        elif isinstance(storage, faiss.IndexRefine):
+            storage = faiss.downcast_index(storage.refine_index)
+        if not isinstance(storage, faiss.IndexFlat) or not storage.ntotal:
             return cls(index, threads)
-        vectors = faiss.rev_swig_ptr(inner.get_xb(), inner.ntotal * inner.d).reshape(inner.ntotal, inner.d)
+        vectors = faiss.rev_swig_ptr(storage.get_xb(), storage.ntotal * storage.d).reshape(storage.ntotal, storage.d)
         return cls(index, threads, (vectors, faiss.vector_to_array(index.id_map)))
 
     @property
@@ -63,18 +60,40 @@ class VectorIndex:
         """Length of a vector."""
         return int(self.index.d)
 
+    @property
+    def kind(self) -> Kind | None:
+        """Which of the kinds that are built here this is."""
+        inner = unwrapped(self.index)
+        kinds: tuple[tuple[Any, Kind], ...] = (
+            (faiss.IndexRefine, "ivf_pq"),
+            (faiss.IndexIVFFlat, "ivf_flat"),
+            (faiss.IndexIVFScalarQuantizer, "ivf_sq8"),
+            (faiss.IndexHNSW, "hnsw"),
+            (faiss.IndexFlat, "flat"),
+        )
+        return next((kind for made_by, kind in kinds if isinstance(inner, made_by)), None)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the file that :meth:`write` writes."""
+        sizes: list[int] = []
+        writer = faiss.PyCallbackIOWriter(lambda part: sizes.append(len(part)))
+        faiss.write_index(self.index, writer)
+        return sum(sizes)
+
     def __len__(self) -> int:
         return int(self.index.ntotal)
 
-    def search(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def search(self, queries: Floats, k: int, *, complete: bool = True) -> tuple[Floats, Ints]:
         """Find the ``k`` vectors with the largest inner product for each query.
 
         Equal scores are listed by position. The last places go to the lowest positions among equals in an exact search, to the
-        index's choice in an approximate one.
+        index's choice in an approximate one. Scores of ``ivf_sq8`` are those of its codes.
 
         Args:
             queries: float32 ``(n, dim)``.
             k: how many per query; more than the index holds is padded.
+            complete: whether a query whose approximate search ends with fewer than ``k`` looks at everything.
 
         Returns:
             float32 scores and int64 positions ``(n, k)``, best first, padded with ``-inf`` and ``-1``.
@@ -91,18 +110,29 @@ class VectorIndex:
         reach = min(k, len(self))
         if not reach or not len(wanted):
             return np.full((len(wanted), k), -np.inf, dtype=np.float32), np.full((len(wanted), k), -1, dtype=np.int64)
-        if self.flat is not None:
-            scores, rows = top_inner_products(wanted, self.flat[0], reach)
-            positions = self.flat[1][rows]
+        if self.kind == "flat":
+            scores, positions = self._everything(wanted, reach)
         else:
-            with _faiss_threads(self.threads):
-                keys = pack(*self.index.search(wanted, reach))
-            keys.sort(axis=1)
-            scores, positions = unpack(keys)
+            scores, positions = self._approximate(wanted, reach)
+            short = np.flatnonzero(positions[:, -1] < 0)
+            if complete and len(short) and self.kind is not None:
+                scores[short], positions[short] = self._everything(wanted[short], reach)
         if reach < k:
             gap = ((0, 0), (0, k - reach))
             scores, positions = np.pad(scores, gap, constant_values=-np.inf), np.pad(positions, gap, constant_values=-1)
         return scores, positions
+
+    def _approximate(self, queries: Floats, k: int, **options: Any) -> tuple[Floats, Ints]:
+        with faiss_threads(self.threads):
+            keys = pack(*self.index.search(queries, k, **options))
+        keys.sort(axis=1)
+        return unpack(keys)
+
+    def _everything(self, queries: Floats, k: int) -> tuple[Floats, Ints]:
+        if self.stored is not None:
+            scores, rows = top_inner_products(queries, self.stored[0], k)
+            return scores, self.stored[1][rows]
+        return self._approximate(queries, k, params=faiss.SearchParametersIVF(nprobe=faiss.extract_index_ivf(self.index).nlist))
 
     def write(self, file: Path) -> None:
         """Write the index as one FAISS file."""
@@ -114,7 +144,8 @@ class VectorIndex:
 
         Args:
             file: the FAISS file.
-            mmap: map the vectors instead of reading them, so that the workers of one machine share them.
+            mmap: map vectors, lists and graph instead of reading them, so that the workers of one machine share them. The
+                positions (8 bytes a vector, not of ``ivf_flat`` and ``ivf_sq8``) and the codes of ``ivf_pq`` are read all the same.
             threads: threads that one search may use.
 
         Raises:
@@ -129,55 +160,7 @@ class VectorIndex:
         return cls.of(index, threads)
 
 
-def build(
-    config: IndexConfig, vectors: NDArray[np.float32], positions: NDArray[np.int64] | None = None, *, threads: int = 1
-) -> VectorIndex:
-    """Build the kind of index that the configuration names.
-
-    Args:
-        config: section ``index``.
-        vectors: float32 ``(n, d)``.
-        positions: int64 ``(n,)`` catalogue position of each vector, ascending; ``None`` for 0 to n - 1.
-        threads: threads that one search may use.
-
-    Raises:
-        ReelflowError: vectors that are not finite, or positions that are not one ascending number a vector.
-    """
-    wanted = np.ascontiguousarray(vectors, dtype=np.float32)
-    if wanted.ndim != 2 or not bool(np.isfinite(wanted).all()):
-        raise ReelflowError(
-            f"index: found vectors of shape {np.shape(vectors)}, not (n, d) or not finite; expected finite (n, d); "
-            "the model that made them is damaged: train it again"
-        )
-    where = np.arange(len(wanted), dtype=np.int64) if positions is None else np.ascontiguousarray(positions, dtype=np.int64)
-    if where.shape != (len(wanted),) or bool((where < 0).any() or (where[1:] <= where[:-1]).any()):
-        raise ReelflowError(
-            f"index: found positions of shape {where.shape} for {len(wanted)} vectors, expected as many, ascending; "
-            "sort the vectors by position"
-        )
-    index = faiss.IndexIDMap(_BUILDERS[config.kind](wanted.shape[1]))
-    index.add_with_ids(wanted, where)
-    return VectorIndex.of(index, threads)
-
-
-def build_flat(vectors: NDArray[np.float32], positions: NDArray[np.int64] | None = None, *, threads: int = 1) -> VectorIndex:
-    """Build an index that searches exactly.
-
-    Args:
-        vectors: float32 ``(n, d)``.
-        positions: int64 ``(n,)`` catalogue position of each vector; ``None`` for 0 to n - 1.
-        threads: threads that one search may use.
-    """
-    return build(IndexConfig(kind="flat"), vectors, positions, threads=threads)
-
-
-def recall_against_exact(
-    index: VectorIndex,
-    vectors: NDArray[np.float32],
-    queries: NDArray[np.float32],
-    k: int,
-    positions: NDArray[np.int64] | None = None,
-) -> float:
+def recall_against_exact(index: VectorIndex, vectors: Floats, queries: Floats, k: int, positions: Ints | None = None) -> float:
     """Measure the share of the true ``k`` best scores that the index finds, over all queries.
 
     A found vector counts when its exact score reaches the k-th best one, so that equal vectors may stand in for each other.
@@ -196,23 +179,36 @@ def recall_against_exact(
     if not reach or not len(queries):
         return 1.0
     exact, _ = top_inner_products(queries, vectors, reach)
-    _, found = index.search(queries, reach)
+    return recall_against(exact[:, -1:], index, vectors, queries, reach, positions)
+
+
+def recall_against(
+    last: Floats, index: VectorIndex, vectors: Floats, queries: Floats, k: int, positions: Ints | None = None
+) -> float:
+    """The same where the ``k``-th best scores, float32 ``(n_queries, 1)``, are known.
+
+    Approximate searches are not completed: an effort that finds too few must not look good because everything is searched then.
+    """
+    _, found = index.search(queries, k, complete=False)
     where = IdMap(np.arange(len(vectors)) if positions is None else positions)
     rows = where.lookup(found.reshape(-1)).reshape(found.shape)
     scores = np.matmul(vectors[rows], queries[:, :, None])[:, :, 0]
     # Two ways of summing the same products differ in the last bits.
-    tolerance = 1e-5 * np.maximum(1.0, np.abs(exact[:, -1:]))
-    return float(((scores >= exact[:, -1:] - tolerance) & (rows >= 0)).mean())
+    tolerance = 1e-5 * np.maximum(1.0, np.abs(last))
+    return float(((scores >= last - tolerance) & (rows >= 0)).mean())
+
+
+def unwrapped(index: Any) -> Any:
+    """What searches, without the map of its ids."""
+    return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index
 
 
 @contextmanager
-def _faiss_threads(threads: int) -> Iterator[None]:
+def faiss_threads(threads: int) -> Iterator[None]:
+    """Inside, FAISS uses so many threads."""
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads)
     try:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-_BUILDERS: Mapping[str, Callable[[int], Any]] = {"flat": faiss.IndexFlatIP}

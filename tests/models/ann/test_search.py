@@ -2,7 +2,7 @@ import faiss
 import numpy as np
 import pytest
 
-from models.ann import IndexConfig, VectorIndex, build, build_flat, recall_against_exact
+from models.ann import VectorIndex, build_flat, recall_against_exact
 from schemas.errors import ReelflowError
 
 CORNERS = np.array([[1, 0], [0, 1], [-1, 0], [1, 0]], dtype=np.float32)
@@ -18,7 +18,7 @@ def test_the_nearest_come_first_and_equal_ones_by_position():
 
 
 def test_the_last_place_among_equals_goes_to_the_lowest_position():
-    index = build(IndexConfig(kind="flat"), np.ones((500, 4), dtype=np.float32))
+    index = build_flat(np.ones((500, 4), dtype=np.float32))
     _, positions = index.search(np.ones((2, 4), dtype=np.float32), 3)
     assert positions.tolist() == [[0, 1, 2], [0, 1, 2]]
 
