@@ -1,7 +1,7 @@
 """Kinds of the retrieval index: building, size, recall, and searches 364 deep by batches of 512 on one thread.
 
-Vectors are planted: clusters of uneven size around a few themes, users near a mixture of some clusters. What is random all over has
-no neighbours to find, and says nothing about embeddings. Time is the processor's, so that what else runs disturbs less.
+Vectors are planted: clusters of uneven size around a few themes, users near a mixture of some clusters. What is random all over
+has no neighbours to find, and says nothing about embeddings. Time is the processor's, so that what else runs disturbs less.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIZES = (12_000, 100_000)
 KINDS = ("hnsw", "ivf_flat", "ivf_sq8", "ivf_pq")
 DIM, USERS, BATCH, DEPTH = 66, 1_000, 512, 364
 _FACTORY = {"hnsw": "IDMap,HNSW{links},Flat", "ivf_flat": "IVF{lists},Flat", "ivf_sq8": "IVF{lists},SQ8",
-            "ivf_pq": "IDMap,IVF{lists},PQ33x4fs,RFlat"}  # fmt: skip
+            "ivf_pq": "IDMap,IVF{lists},PQ66x4fs,RFlat"}  # fmt: skip
 
 
 def planted(n_videos: int, n_users: int = USERS, dim: int = DIM) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
 """Build what the recommend stage serves from: the catalogue's vectors and the FAISS index over them.
 
 Reads the bundles that the gate passed, ``video_features`` and ``video_text``; writes the bundle ``serving``, bound to them by
-digest. Its own digest is part of the model version that every published row carries. Where the index is not exact, the vectors of
-some users of the day (``user_features``, ``query_text``) say what it misses; one that misses too much is not written (G6).
+digest. Its own digest is part of the model version that every published row carries. Where the index is not exact, the vectors
+of some users of the day (``user_features``, ``query_text``) say what it misses; one that misses too much is not written (G6).
 """
 
 from __future__ import annotations

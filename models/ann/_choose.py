@@ -15,6 +15,8 @@ from models.ann._kinds import build, build_flat, set_effort
 from models.ann._search import VectorIndex, recall_against, unwrapped
 from schemas.errors import ReelflowError
 
+_COUNTED: Any = faiss.cvar
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -54,8 +56,8 @@ def choose(
     Args:
         config: section ``index``.
         vectors: float32 ``(n, d)``.
-        queries: float32 ``(n_queries, d)``, vectors of users; without any, the first ``sample_users`` vectors ask for themselves.
-            An exact index needs none.
+        queries: float32 ``(n_queries, d)``, vectors of users; without any, the first ``sample_users`` vectors ask for
+            themselves. An exact index needs none.
         positions: int64 ``(n,)`` catalogue position of each vector, ascending; ``None`` for 0 to n - 1.
         threads: threads that one search may use.
 
@@ -64,25 +66,25 @@ def choose(
             that are not one ascending number a vector.
     """
     index = build(config, vectors, positions, threads=threads)
-    if index.kind in (None, "flat"):
-        return _exact(index, "flat index")
     kind = index.kind
+    if kind is None or kind == "flat":
+        return _exact(index, "flat index")
     asked = queries if len(queries) else vectors[: config.sample_users]
     depth = min(config.recall_at, len(vectors))
-    last = top_inner_products(asked, vectors, depth)[0][:, -1:]
+    exact, _ = top_inner_products(asked, vectors, depth)
     recall, effort = 0.0, 0
     for effort in config.efforts[kind]:
         set_effort(index, effort)
         _forget_distances()
-        recall = recall_against(last, index, vectors, asked, depth, positions)
+        recall = recall_against(exact, index, vectors, asked, positions)
         if recall >= config.min_recall:
             distances = _distances_per_query(index, len(asked), depth)
             note = f"{kind} index, effort {effort}, recall@{depth} {recall:.4f}"
             return Choice(index, kind, effort, recall, distances, note)
     reached = f"recall@{depth} {recall:.4f} with effort {effort}"
     if config.kind == "auto":
-        exact = build_flat(vectors, positions, threads=threads)
-        return _exact(exact, f"flat index, because {kind} reached only {reached}, not {config.min_recall}")
+        instead = build_flat(vectors, positions, threads=threads)
+        return _exact(instead, f"flat index, because {kind} reached only {reached}, not {config.min_recall}")
     raise ReelflowError(
         f"index: {kind} reached {reached}, its largest, on {len(asked):,} queries, expected at least {config.min_recall}; "
         f"add larger efforts to index.efforts.{kind}, or set index.kind to auto"
@@ -94,14 +96,14 @@ def _exact(index: VectorIndex, note: str) -> Choice:
 
 
 def _forget_distances() -> None:
-    faiss.cvar.hnsw_stats.reset()
-    faiss.cvar.indexIVF_stats.reset()
+    _COUNTED.hnsw_stats.reset()
+    _COUNTED.indexIVF_stats.reset()
 
 
 def _distances_per_query(index: VectorIndex, n_queries: int, depth: int) -> float:
-    """Inner products since they were forgotten, and those with centroids and with refined vectors, which FAISS does not count."""
+    """Inner products since they were forgotten, and those with centroids and refined vectors, which FAISS does not count."""
     inner = unwrapped(index.index)
     if index.kind == "hnsw":
-        return float(faiss.cvar.hnsw_stats.ndis / n_queries)
+        return float(_COUNTED.hnsw_stats.ndis / n_queries)
     refined = inner.k_factor * depth if index.kind == "ivf_pq" else 0.0
-    return float(faiss.cvar.indexIVF_stats.ndis / n_queries + faiss.extract_index_ivf(inner).nlist + refined)
+    return float(_COUNTED.indexIVF_stats.ndis / n_queries + faiss.extract_index_ivf(inner).nlist + refined)

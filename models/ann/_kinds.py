@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -121,9 +122,9 @@ def _ivf_sq8(config: IndexConfig, vectors: NDArray[np.float32], positions: NDArr
 
 def _ivf_pq(config: IndexConfig, vectors: NDArray[np.float32], positions: NDArray[np.int64]) -> Any:
     dim, lists = vectors.shape[1], _lists(config, len(vectors))
-    parts = dim // 2 if dim % 2 == 0 else dim
+    # A code for each number. Two numbers a code are half the size, but find 0.87 of the best at 100,000 vectors, not 0.96.
     codes = faiss.IndexIVFPQFastScan(
-        faiss.IndexFlatIP(dim), dim, lists, parts, _CODE_BITS, faiss.METRIC_INNER_PRODUCT, _CODES_PER_BLOCK
+        faiss.IndexFlatIP(dim), dim, lists, dim, _CODE_BITS, faiss.METRIC_INNER_PRODUCT, _CODES_PER_BLOCK
     )
     codes.pq.cp.seed = config.ivf.seed
     _train(config, codes, vectors)
@@ -135,7 +136,8 @@ def _ivf_pq(config: IndexConfig, vectors: NDArray[np.float32], positions: NDArra
 
 
 def _lists(config: IndexConfig, n_vectors: int) -> int:
-    return max(1, min(round(config.ivf.lists_per_root * n_vectors**0.5), n_vectors // _TRAINED_PER_CENTROID))
+    wanted = round(config.ivf.lists_per_root * math.sqrt(n_vectors))
+    return max(1, min(wanted, n_vectors // _TRAINED_PER_CENTROID))
 
 
 def _train(config: IndexConfig, index: Any, vectors: NDArray[np.float32]) -> None:

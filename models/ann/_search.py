@@ -25,6 +25,8 @@ from schemas.errors import ReelflowError
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+_FAISS: Any = faiss  # its type stubs lack some of what it has
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorIndex:
@@ -77,7 +79,7 @@ class VectorIndex:
     def stored_bytes(self) -> int:
         """Size of the file that :meth:`write` writes."""
         sizes: list[int] = []
-        writer = faiss.PyCallbackIOWriter(lambda part: sizes.append(len(part)))
+        writer = _FAISS.PyCallbackIOWriter(lambda part: sizes.append(len(part)))
         faiss.write_index(self.index, writer)
         return sum(sizes)
 
@@ -124,15 +126,23 @@ class VectorIndex:
 
     def _approximate(self, queries: Floats, k: int, **options: Any) -> tuple[Floats, Ints]:
         with faiss_threads(self.threads):
-            keys = pack(*self.index.search(queries, k, **options))
-        keys.sort(axis=1)
-        return unpack(keys)
+            scores, positions = self.index.search(queries, k, **options)
+        scores[positions < 0] = -np.inf
+        # Equal scores are rare: only rows in which some stand in another order are sorted.
+        left, right = scores[:, :-1], scores[:, 1:]
+        out_of_order = np.flatnonzero(((left < right) | (left == right) & (positions[:, :-1] > positions[:, 1:])).any(axis=1))
+        if len(out_of_order):
+            keys = pack(scores[out_of_order], positions[out_of_order])
+            keys.sort(axis=1)
+            scores[out_of_order], positions[out_of_order] = unpack(keys)
+        return scores, positions
 
     def _everything(self, queries: Floats, k: int) -> tuple[Floats, Ints]:
         if self.stored is not None:
             scores, rows = top_inner_products(queries, self.stored[0], k)
             return scores, self.stored[1][rows]
-        return self._approximate(queries, k, params=faiss.SearchParametersIVF(nprobe=faiss.extract_index_ivf(self.index).nlist))
+        everywhere = _FAISS.SearchParametersIVF(nprobe=faiss.extract_index_ivf(self.index).nlist)
+        return self._approximate(queries, k, params=everywhere)
 
     def write(self, file: Path) -> None:
         """Write the index as one FAISS file."""
@@ -144,8 +154,8 @@ class VectorIndex:
 
         Args:
             file: the FAISS file.
-            mmap: map vectors, lists and graph instead of reading them, so that the workers of one machine share them. The
-                positions (8 bytes a vector, not of ``ivf_flat`` and ``ivf_sq8``) and the codes of ``ivf_pq`` are read all the same.
+            mmap: map vectors, lists and graph instead of reading them, so that the workers of one machine share them. Read all
+                the same are the positions (8 bytes a vector; not those of ``ivf_flat`` and ``ivf_sq8``) and ``ivf_pq``'s codes.
             threads: threads that one search may use.
 
         Raises:
@@ -179,20 +189,19 @@ def recall_against_exact(index: VectorIndex, vectors: Floats, queries: Floats, k
     if not reach or not len(queries):
         return 1.0
     exact, _ = top_inner_products(queries, vectors, reach)
-    return recall_against(exact[:, -1:], index, vectors, queries, reach, positions)
+    return recall_against(exact, index, vectors, queries, positions)
 
 
-def recall_against(
-    last: Floats, index: VectorIndex, vectors: Floats, queries: Floats, k: int, positions: Ints | None = None
-) -> float:
-    """The same where the ``k``-th best scores, float32 ``(n_queries, 1)``, are known.
+def recall_against(exact: Floats, index: VectorIndex, vectors: Floats, queries: Floats, positions: Ints | None = None) -> float:
+    """The same where the ``k`` best scores, float32 ``(n_queries, k)``, best first, are known.
 
     Approximate searches are not completed: an effort that finds too few must not look good because everything is searched then.
     """
-    _, found = index.search(queries, k, complete=False)
+    _, found = index.search(queries, exact.shape[1], complete=False)
     where = IdMap(np.arange(len(vectors)) if positions is None else positions)
     rows = where.lookup(found.reshape(-1)).reshape(found.shape)
     scores = np.matmul(vectors[rows], queries[:, :, None])[:, :, 0]
+    last = exact[:, -1:]
     # Two ways of summing the same products differ in the last bits.
     tolerance = 1e-5 * np.maximum(1.0, np.abs(last))
     return float(((scores >= last - tolerance) & (rows >= 0)).mean())

@@ -69,7 +69,9 @@ def test_an_approximate_index_is_measured_on_users_and_bound_by_digest(judged, t
 
 def test_an_index_that_misses_too_much_is_refused(judged, tmp_path, tiny):
     space = configured(judged, tmp_path, **LISTS)
-    with pytest.raises(ReelflowError, match=r"index: ivf_flat reached recall@\d+ 0\.\d+ with effort 1.*expected at least 0\.95"):
+    with pytest.raises(
+        ReelflowError, match=r"index: ivf_flat reached recall@\d+ 0\.\d+ with effort 1.*expected at least 0\.95"
+    ):
         space.run(index, "--as-of", iso(SECOND))
     assert not (space.home / "bundles" / "serving").exists()
 

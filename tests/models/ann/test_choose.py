@@ -42,7 +42,7 @@ def test_distances_are_counted():
     assert whole.distances_per_query == 4_000 + 95
     assert whole.recall == 1.0
     refined = choose(configured("ivf_pq", (4_000,)), VECTORS, QUERIES)
-    assert refined.distances_per_query == 4_000 + 95 + 4 * 100
+    assert refined.distances_per_query == 4_000 + 95 + 3 * 100
     walked = choose(configured("hnsw", (400,)), VECTORS, QUERIES)
     assert 400 < walked.distances_per_query < 4_000
 
@@ -61,7 +61,9 @@ def test_a_small_catalogue_is_searched_exactly_and_measures_nothing():
 
 def test_what_no_effort_reaches_is_refused_or_searched_exactly():
     scattered = unit(np.random.default_rng(1).standard_normal((4_000, 16)))
-    with pytest.raises(ReelflowError, match=r"ivf_flat reached recall@100 0\.\d+ with effort 2, its largest.*at least 0\.95.*efforts"):
+    with pytest.raises(
+        ReelflowError, match=r"ivf_flat reached recall@100 0\.\d+ with effort 2, its largest.*at least 0\.95.*efforts"
+    ):
         choose(configured("ivf_flat", (1, 2)), scattered, QUERIES)
     found = choose(configured("auto", (1, 2)), scattered, QUERIES)
     assert (found.kind, found.index.kind, found.recall) == ("flat", "flat", 1.0)

@@ -11,7 +11,14 @@ def configured(**given):
 
 def test_the_kind_is_that_of_the_largest_size_reached():
     config = configured(kind="auto", from_videos={"flat": 0, "hnsw": None, "ivf_flat": 100, "ivf_pq": 1000})
-    assert [config.kind_for(n) for n in (0, 99, 100, 999, 1000, 10**9)] == ["flat", "flat", "ivf_flat", "ivf_flat", "ivf_pq", "ivf_pq"]
+    assert [config.kind_for(n) for n in (0, 99, 100, 999, 1000, 10**9)] == [
+        "flat",
+        "flat",
+        "ivf_flat",
+        "ivf_flat",
+        "ivf_pq",
+        "ivf_pq",
+    ]
     assert configured(kind="hnsw").kind_for(10) == "hnsw"
 
 
