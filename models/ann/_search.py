@@ -1,8 +1,8 @@
 """Searching an index of any kind, and what it misses of the exact answer.
 
 An exact index is stored as FAISS stores it, but scanned by ``models._topk``: at 12,000 vectors, k = 364 and one thread that is
-2.6 times as fast, at 100,000 as fast, and it gives the last places among equal scores to the lowest positions. That matters, because all
-rare videos share one embedding.
+2.6 times as fast, at 100,000 as fast, and it gives the last places among equal scores to the lowest positions. That matters,
+because all rare videos share one embedding.
 """
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
@@ -38,6 +40,7 @@ def test_an_index_survives_the_disk(tmp_path, mmap):
     index = build_flat(CORNERS, np.array([3, 5, 8, 13]))
     index.write(tmp_path / "index.faiss")
     again = VectorIndex.read(tmp_path / "index.faiss", mmap=mmap, threads=2)
+    assert (str(tmp_path / "index.faiss") in Path("/proc/self/maps").read_text()) == mmap
     queries = np.array([[2.0, 1.0], [0.0, 0.0]], dtype=np.float32)
     assert [part.tolist() for part in again.search(queries, 3)] == [part.tolist() for part in index.search(queries, 3)]
 
