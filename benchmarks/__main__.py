@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "towers", "topk", "store", "etl", "features")
+NAMES = ("wals", "towers", "topk", "index", "store", "etl", "features")
 
 
 def main() -> None:
@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, metavar="N", help="raw events for etl and features")
     parser.add_argument("--examples", metavar="N,N", help="examples of which towers measures memory")
     parser.add_argument("--hours", type=int, metavar="N", help="hours that those of features are spread over")
+    parser.add_argument("--videos", metavar="N,N", help="sizes of the catalogue for index")
     given = parser.parse_args()
     names = given.names or list(NAMES)
     if given.events:
@@ -28,6 +29,8 @@ def main() -> None:
         os.environ["REELFLOW_BENCH_EXAMPLES"] = given.examples
     if given.hours:
         os.environ["REELFLOW_BENCH_HOURS"] = str(given.hours)
+    if given.videos:
+        os.environ["REELFLOW_BENCH_VIDEOS"] = given.videos
     if unknown := [name for name in names if name not in NAMES]:
         sys.exit(f"benchmarks: found {', '.join(unknown)}; expected some of {', '.join(NAMES)}")
     figures = []

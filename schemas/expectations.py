@@ -65,7 +65,7 @@ READS: Mapping[str, tuple[Table, ...]] = {
     "train_towers": _TRAINING,
     "evaluate": _TRAINING,
     "gate": (*_TRAINING, EVALUATION),
-    "index": (VIDEO_FEATURES, VIDEO_TEXT),
+    "index": (USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT, QUERY_TEXT),
     "recommend": (USER_FEATURES, VIDEO_FEATURES, QUERY_TEXT),
     "publish": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS),
 }

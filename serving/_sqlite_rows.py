@@ -125,12 +125,14 @@ def read(connection: sqlite3.Connection, version: int, user_id: int, k: int) -> 
 
 def read_row(connection: sqlite3.Connection, version: int, user_id: int, video_id: int) -> dict[str, Any] | None:
     """Return every column of a user's row of a video; None where it is not in the list."""
-    found = connection.execute(
-        f"SELECT {', '.join(RECOMMENDATIONS.columns)} FROM recommendation_rows"
-        " WHERE version = ? AND user_id = ? AND video_id = ?",
-        (version, user_id, video_id),
-    ).fetchone()
-    return None if found is None else dict(zip(RECOMMENDATIONS.columns, found, strict=True))
+    cursor = connection.execute(
+        "SELECT * FROM recommendation_rows WHERE version = ? AND user_id = ? AND video_id = ?", (version, user_id, video_id)
+    )
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    found = dict(zip((item[0] for item in cursor.description), row, strict=True))
+    return {name: found.get(name) for name in RECOMMENDATIONS.columns}  # an older file does not know all of them
 
 
 def read_fallback(connection: sqlite3.Connection, version: int, segment: str, k: int) -> list[Recommendation]:

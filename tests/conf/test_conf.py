@@ -129,7 +129,7 @@ class TestMistakes:
             ({"wlas": {"factors": 8}}, "wlas", "did you mean 'wals'?"),
             ({"wals": {"factor": 8}}, "wals.factor", "did you mean 'factors'?"),
             ({"simulate": {"taste": {"topics": 1.0}}}, "simulate.taste.topics", "did you mean 'topic'?"),
-            ({"index": {"zzz": 1}}, "index.zzz", "expected one of kind"),
+            ({"mlflow": {"zzz": 1}}, "mlflow.zzz", "expected one of experiment, tracking_uri"),
         ],
     )
     def test_a_misspelt_key_is_named_with_the_file(self, own, settings, key, hint):

@@ -54,7 +54,7 @@ def batch(values: list[tuple[int, int, int]], number: int = 8, scores: list[floa
             pa.array([f"retrieval:{rank}" for rank in ranks], pa.string()),
             pa.array([f"day {number}"] * len(ranks), pa.string()),
             pa.array([f"creators:{rank}>{rank + 1}" if rank % 2 else "" for rank in ranks], pa.string()),
-            pa.array([1 / rank for rank in ranks], pa.float64()),
+            pa.array([1 / max(rank, 1) for rank in ranks], pa.float64()),
             *(pa.array([rank + place / 8 for rank in ranks], pa.float32()) for place in range(len(SCORE_PARTS))),
         ],
         schema=RECOMMENDATIONS.arrow,

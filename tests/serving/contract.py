@@ -9,7 +9,7 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from schemas import RECOMMENDATIONS
+from schemas import RECOMMENDATIONS, SCORE_PARTS
 from schemas.errors import ReelflowError
 from serving import Action, Recommendation, RecommendationReader, ServingStore, Status
 from tests.serving.builders import (
@@ -98,10 +98,22 @@ class StoreContract:
         values = [(user, rank, video(8, 1, rank)) for user in range(1, 41) for rank in range(1, K + 1)]
         shuffled = [values[(index * 73) % len(values)] for index in range(len(values))]
         batches = [batch(shuffled[:1]), batch([]), batch(shuffled[1:9]), batch(shuffled[9:])]
-        reordered = [part.select(["score", "reason", "video_id", "rank", "user_id", "sources"]) for part in batches]
+        reordered = [part.select(sorted(part.schema.names)) for part in batches]
         result = store.publish(publication(8, 1), iter(reordered), fallback(8, 1), 3)
         assert (result.users, result.rows) == (40, 200)
         assert videos(store, 40) == expected(8, 1)
+
+    def test_every_column_of_a_row_is_there(self, store: ServingStore) -> None:
+        assert store.read_row(3, 1) is None
+        publish(store, 8, 1)
+        found = store.read_row(3, video(8, 1, 2))
+        assert found is not None
+        assert tuple(found) == RECOMMENDATIONS.columns
+        plain = {"user_id": 3, "rank": 2, "video_id": video(8, 1, 2), "score": 0.5, "sources": "retrieval:2", "reason": "day 8"}
+        parts = {name: 2 + place / 8 for place, name in enumerate(SCORE_PARTS)}
+        assert found == {**plain, "rules": "", "propensity": 0.5, **parts}
+        assert store.read_row(3, video(9, 1, 2)) is None
+        assert store.read_row(999, video(8, 1, 2)) is None
 
     def test_extreme_values_survive(self, store: ServingStore) -> None:
         low, high = -(2**63), 2**63 - 1

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from schemas import SCORE_PARTS
 from schemas.errors import ReelflowError
 from serving import Publication, RecommendationReader, SqliteStore, _sqlite_file
 from tests.serving.builders import K, expected, fallback, publication, publish, rows, videos
@@ -32,7 +33,7 @@ def query(path: Path, sql: str, *parameters: object) -> list[tuple[object, ...]]
 
 
 def age(path: Path) -> None:
-    """Make a file what version 1 of its tables was: fallback lists without a parent."""
+    """Make a file what version 1 of its tables was: fallback lists without a parent, rows without what led to them."""
     connection = sqlite3.connect(path)
     connection.executescript("""
         DROP VIEW fallback_recommendations;
@@ -49,6 +50,24 @@ def age(path: Path) -> None:
         ) WITHOUT ROWID;
         INSERT INTO fallback_rows SELECT version, segment, rank, video_id, score, sources, reason FROM newer;
         DROP TABLE newer;
+        DROP VIEW recommendations;
+        ALTER TABLE recommendation_rows RENAME TO newer;
+        CREATE TABLE recommendation_rows (
+            version  INTEGER NOT NULL,
+            user_id  INTEGER NOT NULL,
+            rank     INTEGER NOT NULL,
+            video_id INTEGER NOT NULL,
+            score    REAL    NOT NULL,
+            sources  TEXT    NOT NULL,
+            reason   TEXT    NOT NULL,
+            PRIMARY KEY (version, user_id, rank)
+        ) WITHOUT ROWID;
+        INSERT INTO recommendation_rows SELECT version, user_id, rank, video_id, score, sources, reason FROM newer;
+        DROP TABLE newer;
+        CREATE VIEW recommendations AS
+        SELECT r.user_id, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at
+        FROM publication_log AS p CROSS JOIN recommendation_rows AS r ON r.version = p.version
+        WHERE p.status = 'live';
         CREATE VIEW fallback_recommendations AS
         SELECT r.segment, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at
         FROM publication_log AS p CROSS JOIN fallback_rows AS r ON r.version = p.version
@@ -80,7 +99,7 @@ class TestRelations:
         publish(SqliteStore(path), 8, 1)
         connection = sqlite3.connect(path)
         for relation, columns in (
-            ("recommendations", ("user_id", "rank", *self.COLUMNS)),
+            ("recommendations", ("user_id", "rank", *self.COLUMNS, "rules", "propensity", *SCORE_PARTS)),
             ("fallback_recommendations", ("segment", "rank", *self.COLUMNS, "parent")),
             ("publications", ("version", "as_of", "model_version", "status", "users", "rows", "published_at")),
         ):
@@ -92,9 +111,9 @@ class TestRelations:
         store = SqliteStore(path, clock=lambda: datetime(2026, 1, 8, 1, 2, 3, 456, tzinfo=UTC))
         publish(store, 8, 1)
         publish(store, 9, 2)
-        times = ("2026-01-09T00:00:00Z", "2026-01-11T00:00:00Z")
+        times, parts = ("2026-01-09T00:00:00Z", "2026-01-11T00:00:00Z"), [1 + place / 8 for place in range(len(SCORE_PARTS))]
         assert query(path, "SELECT * FROM recommendations WHERE user_id = ? ORDER BY rank LIMIT 1", 7) == [
-            (7, 1, 9_002_001, 1.0, "retrieval:1", "day 9", "model-9-2", *times)
+            (7, 1, 9_002_001, 1.0, "retrieval:1", "day 9", "model-9-2", *times, "creators:1>2", 1.0, *parts)
         ]
         assert query(path, "SELECT count(*), count(DISTINCT as_of) FROM recommendations") == [(100, 1)]
         assert query(path, "SELECT * FROM fallback_recommendations WHERE segment = 'all' AND rank = 2") == [
@@ -203,16 +222,19 @@ class TestFile:
 
     def test_a_file_of_version_1_is_read_as_it_is_and_brought_up_to_date_by_the_next_writer(self, path: Path) -> None:
         publish(SqliteStore(path), 8, 1)
-        now = [query(path, f"PRAGMA table_info({name})") for name in ("fallback_rows", "fallback_recommendations")]
+        relations = ("fallback_rows", "fallback_recommendations", "recommendation_rows", "recommendations")
+        now = [sorted(row[1] for row in query(path, f"PRAGMA table_info({name})")) for name in relations]
         age(path)
         before = path.read_bytes()
         store = SqliteStore(path)
         page = RecommendationReader(store).get(999, k=2, segments=("country=DE", "all"))
         assert (page.segment, [row.rank for row in page.rows]) == ("country=DE", [1, 2])
         assert videos(store) == expected(8, 1)
+        row = store.read_row(1, expected(8, 1)[0])
+        assert (row["rank"], row["rules"], row["score_wals"]) == (1, None, None)
         assert path.read_bytes() == before
         publish(store, 9, 2)
-        assert [query(path, f"PRAGMA table_info({name})") for name in ("fallback_rows", "fallback_recommendations")] == now
+        assert [sorted(row[1] for row in query(path, f"PRAGMA table_info({name})")) for name in relations] == now
         assert query(path, "PRAGMA user_version") == [(2,)]
         assert query(path, "SELECT version, segment, parent FROM fallback_rows WHERE rank = 1") == [
             (1, "all", None), (1, "country=DE", None), (2, "all", None), (2, "country=DE", "all")

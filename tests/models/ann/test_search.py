@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import faiss
 import numpy as np
 import pytest
 
-from models.ann import IndexConfig, VectorIndex, build, build_flat, recall_against_exact
+from models.ann import VectorIndex, build_flat, recall_against_exact
 from schemas.errors import ReelflowError
 
 CORNERS = np.array([[1, 0], [0, 1], [-1, 0], [1, 0]], dtype=np.float32)
@@ -18,7 +20,7 @@ def test_the_nearest_come_first_and_equal_ones_by_position():
 
 
 def test_the_last_place_among_equals_goes_to_the_lowest_position():
-    index = build(IndexConfig(kind="flat"), np.ones((500, 4), dtype=np.float32))
+    index = build_flat(np.ones((500, 4), dtype=np.float32))
     _, positions = index.search(np.ones((2, 4), dtype=np.float32), 3)
     assert positions.tolist() == [[0, 1, 2], [0, 1, 2]]
 
@@ -38,6 +40,7 @@ def test_an_index_survives_the_disk(tmp_path, mmap):
     index = build_flat(CORNERS, np.array([3, 5, 8, 13]))
     index.write(tmp_path / "index.faiss")
     again = VectorIndex.read(tmp_path / "index.faiss", mmap=mmap, threads=2)
+    assert (str(tmp_path / "index.faiss") in Path("/proc/self/maps").read_text()) == mmap
     queries = np.array([[2.0, 1.0], [0.0, 0.0]], dtype=np.float32)
     assert [part.tolist() for part in again.search(queries, 3)] == [part.tolist() for part in index.search(queries, 3)]
 
