@@ -187,14 +187,14 @@ VIDEO_FEATURES = Table(
 )  # fmt: skip
 
 SCORE_PARTS = (
-    "score_ranker",
-    "score_retrieval",
-    "score_wals",
-    "score_popular",
-    "score_local",
-    "score_trend",
-    "score_fresh",
-    "score_sponsored",
+    col.SCORE_RANKER,
+    col.SCORE_RETRIEVAL,
+    col.SCORE_WALS,
+    col.SCORE_POPULAR,
+    col.SCORE_LOCAL,
+    col.SCORE_TREND,
+    col.SCORE_FRESH,
+    col.SCORE_SPONSORED,
 )
 """What each component of the ensemble adds to a score, in the order of the components."""
 

@@ -160,7 +160,7 @@ class TestMistakes:
             ({"wals": {"factors": "many"}}, "wals", r"wals\.factors = 'many': Input should be a valid integer"),
             ({"wals": {"factors": 0}}, "wals", r"wals\.factors = 0: Input should be greater than or equal to 1"),
             ({"wals": {"feedback_weights": {"lik": 1.0}}}, "wals", r"wals\.feedback_weights\.lik"),
-            ({"recommend": {"weights": {"ranker": 0, "retrieval": 0, "wals": 0}}}, "recommend", "one above 0"),
+            ({"recommend": {"segments": [{"name": "all", "weights": {"wals": 0}}]}}, "recommend", "one above 0"),
             ({"split": {"test_fraction": 0.5}}, "split", r"split\.test_fraction = 0\.5"),
             ({"wals": 5}, "wals", "configuration: wals = 5"),
         ],

@@ -3,19 +3,18 @@ from datetime import timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-import scipy.sparse as sp
 
 import conf
 from models import evaluation
 from models.ensemble import Ensemble
 from models.evaluation import BY_SEGMENT, FINAL, POPULARITY, ItemVectors, Lookup
-from models.ids import IdMap
+from models.evaluation._ablations import without
 from models.recommend import RecommendConfig
-from models.segments import FittedPopularity, PopularityConfig
+from tests.models.counted import popularity
 from tests.models.evaluation.planted import AT, CONFIG, USERS, VIDEOS, Planted, world_of
 
 RANKING = conf.load("recommend", RecommendConfig)
-MODELS = Ensemble(Planted(), Planted(), Planted())
+MODELS = Ensemble(Planted(), Planted(), Planted(), popularity())
 # 10 and 12 are alike, 11 is unlike both.
 ITEMS = ItemVectors("titles", np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]))
 
@@ -117,7 +116,7 @@ def test_sources_by_hand(rows):
 
 
 def test_a_source_alone_is_missed_when_it_is_taken_away():
-    config = RANKING.model_copy(update={"wals_candidates": 0, "popular_candidates": 0})
+    config = RANKING.model_copy(update={"generators": {"retrieval": 300}})
     rows = Lookup.of(evaluation.judge_lists(CONFIG, config, MODELS, world_of(), ITEMS).rows)
     assert rows.get("retrieval", "marginal_recall").value == pytest.approx(1.0)
     assert rows.get("wals", "marginal_recall").value == 0.0
@@ -125,21 +124,19 @@ def test_a_source_alone_is_missed_when_it_is_taken_away():
 
 
 class TestPopularityBySegment:
-    """Users 1 and 2 live in DE, where everybody watches 12, which is relevant to neither, and then 10."""
+    """Users 1 and 2 live in DE and speak de, where everybody watches 12, which is relevant to neither, and then 10."""
 
-    users = USERS.set_column(USERS.schema.get_field_index("country"), "country", pa.array(["DE"] * 4))
-    segments = FittedPopularity(
-        config=PopularityConfig(chains=(("country", "language"),), segment_prior_events=50.0, min_events=0.0),
-        half_life_days=1.0,
-        videos=IdMap(np.array([10, 11, 12])),
-        segments=("all", "country=DE"),
-        parents=np.array([0, 0]),
-        counts=sp.csr_matrix([[500.0, 400.0, 300.0], [200.0, 0.0, 400.0]]),
+    users = USERS.set_column(USERS.schema.get_field_index("language"), "language", pa.array(["de"] * 4))
+    models = Ensemble(
+        Planted(),
+        Planted(),
+        Planted(),
+        popularity([10, 11, 12], {"all": [500.0, 400.0, 300.0], "language=de": [200.0, 0.0, 400.0]}),
     )
 
     def test_it_is_a_baseline_beside_popularity(self):
         world = world_of(users=self.users)
-        rows = Lookup.of(evaluation.judge_lists(CONFIG, RANKING, MODELS, world, ITEMS, segments=self.segments).rows)
+        rows = Lookup.of(evaluation.judge_lists(CONFIG, RANKING, self.models, world, ITEMS).rows)
         assert rows.models("ndcg@10") == ["popularity", "popularity_by_segment", "wals", "retrieval", "ranker", "final"]
         # User 1 has watched 10 and is shown 12 and 11, user 2 12, 10 and 11: what is relevant stands second for both.
         assert rows.get(BY_SEGMENT, "mrr").value == pytest.approx(0.5)
@@ -150,7 +147,32 @@ class TestPopularityBySegment:
         assert rows.get(BY_SEGMENT, "coverage@100").value == pytest.approx(1.0)
         assert rows.get(POPULARITY, "mrr").value == pytest.approx(1.0)
 
-    def test_without_countries_it_is_left_out_and_named(self):
-        found = evaluation.judge_lists(CONFIG, RANKING, MODELS, world_of(), ITEMS, segments=self.segments)
+    def test_without_segments_it_is_left_out_and_named(self):
+        found = evaluation.judge_lists(CONFIG, RANKING, self.models, world_of(), ITEMS)
         assert BY_SEGMENT not in Lookup.of(found.rows).models("ndcg@10")
-        assert "No popularity by segment: of no judged user is a segment known." in found.notes
+        assert "No popularity by segment: nobody who is judged belongs to a segment that is known." in found.notes
+
+
+class TestAblations:
+    def test_each_thing_that_the_list_has_is_taken_out_once(self):
+        names = list(without(RANKING))
+        assert names[:2] == ["weight ranker", "weight retrieval"]
+        assert [name for name in names if name.startswith("rule ")] == [f"rule {rule.rule}" for rule in RANKING.rules]
+        assert names[-3:] == ["all rules", "exploration", "rules and exploration"]
+        assert without(RANKING)["weight ranker"].weights["heavy"]["ranker"] == 0
+        assert len(without(RANKING)["all rules"].rules) == 0
+        assert list(without(RANKING.bare().weighing({"wals": 1.0}))) == []
+
+    def test_the_list_owes_nothing_to_what_changes_nothing_and_all_to_the_model_that_knows(self):
+        """Popularity asks for 12 first; without WALS, which knows what each user likes, the relevant video falls behind it."""
+        videos = VIDEOS.set_column(VIDEOS.schema.get_field_index("popularity"), "popularity", pa.array([9.0, 0.0, 0.0]))
+        ranking = RANKING.weighing({"wals": 1.0, "popular": 0.01}).model_copy(update={"rules": ()})
+        rows = Lookup.of(evaluation.judge_lists(CONFIG, ranking, MODELS, world_of(videos=videos), ITEMS).rows)
+        owed = rows.get(FINAL, "ndcg@10", baseline=FINAL, slice_kind="without", slice_value="weight wals")
+        left = rows.get(FINAL, "ndcg@10", slice_kind="without", slice_value="weight wals")
+        whole = rows.get(FINAL, "ndcg@10")
+        assert whole.value == pytest.approx(1.0)
+        assert owed.value == pytest.approx(whole.value - left.value)
+        assert owed.value >= 0
+        same = rows.get(FINAL, "ndcg@10", baseline=FINAL, slice_kind="without", slice_value="exploration")
+        assert same.value == pytest.approx(0)

@@ -122,6 +122,7 @@ def test_lists_of_a_batch_are_explored():
     catalogue, users = world(4, 300, 30, watched_share=0.1)
     explores = {**config().exploration.model_dump(), "slots": (3, 9), "new_days": 3, "uncertain_impressions": 0}
     chosen = config(k=10, generators=dict.fromkeys(GENERATORS, 40), exploration=explores)
+    chosen = chosen.model_copy(update={"rules": ()})
     found = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
     plain = recommend_batch(chosen.bare(), catalogue, users, index_of(catalogue), TODAY)
     assert found.explored[:, [2, 8]].all()
