@@ -5,7 +5,7 @@ from __future__ import annotations
 from schemas import columns as col
 from schemas._table import Field, Table
 
-SLICE_KINDS = ("all", "users", "activity", "country", "language", "videos", "popularity_decile", "probability_bin")
+SLICE_KINDS = ("all", "users", "activity", "country", "language", "videos", "popularity_decile", "probability_bin", "without")
 
 EVALUATION = Table(
     name="evaluation",

@@ -84,7 +84,7 @@ SETTINGS = {
         "retrieval": {"min_steps_per_epoch": 20, "dim": 8, "hidden": [16], "history": 20, "blocks": 1, "max_epochs": 3},
         "ranker": {"min_steps_per_epoch": 20, "dim": 8, "hidden": [16], "max_epochs": 3},
     },
-    "recommend": {"k": K, "retrieval_candidates": 60, "wals_candidates": 40, "popular_candidates": 40},
+    "recommend": {"k": K, "generators": {"retrieval": 60, "wals": 40, "popular": 40}},
     "gate": {"min_correlation": 0.6, "min_ratio_to_popularity": 0.5, "correlation_users": 200, "correlation_videos": 150},
 }
 FIRST, SECOND = "2026-01-07T00:00:00Z", "2026-01-08T00:00:00Z"

@@ -21,7 +21,7 @@ def space(tmp_path_factory):
 
 def model_of(space):
     with space.environment():
-        config = recommend._ranking(stage_context("recommend", "--as-of", iso(SECOND)))
+        config = recommend.ranking(stage_context("recommend", "--as-of", iso(SECOND)))
     folder = space.home / "bundles"
     return _worker.Model(
         wals=folder / "wals" / "20260108T000000Z" / "final",
