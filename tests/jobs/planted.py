@@ -29,6 +29,7 @@ START, FIRST, SECOND = moment("2026-01-05T00:00"), moment("2026-01-07T00:00"), m
 USERS, VIDEOS = range(1, 41), range(100, 160)
 REMOVED, BLOCKED_IN_DE = {103, 120}, {104, 121}
 HALF_LIFE_DAYS = 2.0
+RULES = [{"rule": name} for name in ("removed", "blocked", "watched")]  # its videos have four titles in all: near-duplicates
 # Models that train within a second, and thresholds that models of two days of 40 users reach.
 SETTINGS: dict[str, dict[str, Any]] = {
     "window": {"lookback_days": 3},
@@ -49,7 +50,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         },
         "ranker": {"min_steps_per_epoch": 5, "dim": 4, "hidden": [8], "max_epochs": 2, "average": 0.0},
     },
-    "recommend": {"k": 10, "generators": {"retrieval": 20, "wals": 20, "popular": 20}, "users_per_batch": 16},
+    "recommend": {"k": 10, "generators": {"retrieval": 20, "wals": 20, "popular": 20}, "users_per_batch": 16, "rules": RULES},
     "evaluation": {"bootstrap_samples": 100, "min_slice_users": 5},
     "gate": {"min_correlation": 0.3, "min_ratio_to_popularity": 0.2, "correlation_users": 40, "correlation_videos": 60},
 }

@@ -73,7 +73,7 @@ class TestFigures:
         for prefix, model in (("", "final"), ("popularity_", "popularity"), ("wals_", "wals"), ("ranker_", "ranker")):
             for metric in ("ndcg@10", "recall@10", "coverage@100"):
                 assert value(judged, model, metric)["value"] == figures["metrics"][prefix + metric]
-        assert set(figures["weights"]) == {"weights", "new_user_weights"}
+        assert set(figures["weights"]) == {"new", "light", "heavy"}
 
     def test_the_models_that_learn_who_likes_what_beat_popularity(self, judged):
         # A user likes the videos of the own half: half of popularity's places are for others.
@@ -141,7 +141,7 @@ class TestFigures:
 
 class TestPage:
     def test_headings_links_and_pictures(self, judged):
-        check_page(page(judged), pictures=12)
+        check_page(page(judged), pictures=13)
 
     def test_it_is_logged_with_the_models(self, judged):
         with judged.environment():
@@ -209,7 +209,7 @@ class TestEdges:
         assert "No ranker figures: the test split has no impressions, so nothing was shown and refused." in report.notes
         assert report.facts["users"] > 20
         assert not [row for row in rows(space) if row["metric"] == "log_loss"]
-        check_page(page(space), pictures=9)
+        check_page(page(space), pictures=10)
 
     def test_hardly_any_skipped_impressions(self, trained, tmp_path):
         space = trained.copy_to(tmp_path / "home", SETTINGS)
@@ -259,4 +259,4 @@ def evaluate_inputs():
 
 
 def test_every_section_is_named_in_the_module():
-    assert len(set(_report.SECTIONS)) == len(_report.SECTIONS) == 8
+    assert len(set(_report.SECTIONS)) == len(_report.SECTIONS) == 9

@@ -4,7 +4,7 @@ from jobs import _bundles, gate, index, publish, recommend
 from jobs._recipe import Recipe
 from jobs._tables import Partition
 from jobs._window import DAY, iso
-from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
 from serving import SqliteStore
 from tests.builders import Workspace, arrow, stage_context
 from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
@@ -35,8 +35,9 @@ def write_rows(space, end, shift=0, **changes):
     """Two users' lists and the fallback of a day, as if recommend had made them."""
     recipe = {"inputs": digests(space, end), "code_version": "by hand", "parameters": {"as_of": iso(end)}} | changes
     today, text = Partition((end - DAY).date()), {"sources": "wals:1", "reason": "picked for you"}
+    parts = {"rules": "", "propensity": 1.0, **dict.fromkeys(SCORE_PARTS, 0.0)}
     rows = [
-        {"user_id": user, "rank": rank, "video_id": 100 + rank + shift, "score": 1 / rank, **text}
+        {"user_id": user, "rank": rank, "video_id": 100 + rank + shift, "score": 1 / rank, **text, **parts}
         for user in (1, 2)
         for rank in (1, 2, 3)
     ]

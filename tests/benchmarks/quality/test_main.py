@@ -89,7 +89,7 @@ def test_our_models_go_through_the_stages(report):
     final = report["models"]["reelflow"]
     assert final["mean"]["recall@20"] == 1
     assert final["verdicts"][0]["seed"] == 1
-    assert {"weights", "new_user_weights"} <= set(final["verdicts"][0]["weights"])
+    assert {"new", "light", "heavy"} <= set(final["verdicts"][0]["weights"])
     assert final["verdicts"][0]["users_without_a_row"] == 1
 
 
