@@ -76,11 +76,12 @@ def missing_and_misfits(wrong: DataFrame, shown: int) -> dict[str, tuple[int, li
     """
     wrong = wrong.persist()
     try:
-        found = {}
-        for name, which in {"coverage": f.col(LENGTH) == 0, "length": f.col(LENGTH) > 0}.items():
-            some = wrong.filter(which)
-            first = some.select(col.USER_ID, LENGTH, EXPECTED).orderBy(col.USER_ID).limit(shown).collect()
-            found[name] = (some.count() if first else 0, [row.asDict() for row in first])
+        found: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+        which = {"coverage": f.col(LENGTH) == 0, "length": f.col(LENGTH) > 0}
+        counts = wrong.agg(*(f.count_if(condition).alias(name) for name, condition in which.items())).collect()[0]
+        for name, condition in which.items():
+            some = wrong.filter(condition).select(col.USER_ID, LENGTH, EXPECTED).orderBy(col.USER_ID).limit(shown)
+            found[name] = (counts[name], [row.asDict() for row in some.collect()] if counts[name] else [])
     finally:
         wrong.unpersist()
     return found

@@ -41,7 +41,7 @@ CHECKS = (*EXPECTED, *(f"{OF_SEGMENTS}{name}" for name in EXPECTED if name in _O
 _FAULTS = ("unknown", "removed", "over_limit", "scores", "propensity", "sources")
 _FAULT_BITS = {name: 1 << place for place, name in enumerate(_FAULTS)}
 _BLOCKED_SOMEWHERE = 1 << len(_FAULTS)
-_BITS, _ROWS, _KNOWN = "bits", "rows", "known"
+_BITS, _ROWS, _KNOWN, _OFFENDERS = "bits", "rows", "known", "offenders"
 _INFINITY = float("inf")
 
 
@@ -59,7 +59,7 @@ def judged(users: DataFrame, recommendations: DataFrame, fallback: DataFrame, vi
     Returns:
         A row for each list and for each user without one: ``user_id`` or ``segment``, ``length``, ``active``; ``wanting``
         where a user's list is not of length k and the user is not just inactive without any, then with ``country`` and
-        ``watched``; and a column for each check, the offending ``(rank, video_id)`` in order, null where there is none.
+        ``watched``; ``offenders``, with a field for each check: the ``(rank, video_id)`` in order, null where there is none.
     """
     values = (col.RANK, col.VIDEO_ID, col.SCORE, *SCORE_PARTS, col.PROPENSITY, col.SOURCES)
     of_users = recommendations.select(col.USER_ID, f.lit(None).cast("string").alias(col.SEGMENT), *values)
@@ -101,7 +101,9 @@ def judged(users: DataFrame, recommendations: DataFrame, fallback: DataFrame, vi
         col.WATCHED,
     )
     wanting = f.col(_KNOWN).isNotNull() & (f.col(LENGTH) != k) & ((f.col(LENGTH) > 0) | f.col(ACTIVE))
-    return everything.select(
+    offenders = [f.when(wrong, _named(rows)).alias(name) for name, (wrong, rows) in _checks(alike=alike).items()]
+    # A select of its own: inside a lambda a name means a later alias of the same select before it means a column.
+    return everything.withColumn(_OFFENDERS, f.struct(*offenders)).select(
         col.USER_ID,
         col.SEGMENT,
         LENGTH,
@@ -109,7 +111,7 @@ def judged(users: DataFrame, recommendations: DataFrame, fallback: DataFrame, vi
         wanting.alias(WANTING),
         f.when(wanting, f.col(col.COUNTRY)).alias(col.COUNTRY),
         f.when(wanting, f.col(col.WATCHED)).alias(col.WATCHED),
-        *(f.when(wrong, _named(rows)).alias(name) for name, (wrong, rows) in _checks(alike=alike).items()),
+        _OFFENDERS,
     )
 
 
@@ -130,8 +132,7 @@ def totals(lists: DataFrame) -> Totals:
     }
     for name in CHECKS:
         there = _there(name)
-        offenders = f.col(name.removeprefix(OF_SEGMENTS))
-        counts[name] = f.sum(f.when(there, f.size(offenders)))
+        counts[name] = f.sum(f.when(there, f.size(_offenders(name))))
         counts[f"{name}.lists"] = f.count_if(there)
     found = lists.agg(*(f.coalesce(count, f.lit(0)).alias(name) for name, count in counts.items())).collect()[0]
     return {name: int(found[name]) for name in counts}
@@ -140,7 +141,7 @@ def totals(lists: DataFrame) -> Totals:
 def first_offenders(lists: DataFrame, name: str, shown: int) -> list[dict[str, Any]]:
     """The first rows that a check found, in order of the list and the rank."""
     owner = col.SEGMENT if name.startswith(OF_SEGMENTS) else col.USER_ID
-    offenders = f.slice(f.col(name.removeprefix(OF_SEGMENTS)), 1, shown).alias(_ROWS)
+    offenders = f.slice(_offenders(name), 1, shown).alias(_ROWS)
     found = lists.filter(_there(name)).select(owner, offenders).orderBy(owner).limit(shown).collect()
     named = [{owner: row[owner], **offender.asDict()} for row in found for offender in row[_ROWS]]
     return named[:shown]
@@ -150,7 +151,11 @@ def _there(name: str) -> Column:
     """Whether a list holds offenders of a check."""
     segment = f.col(col.SEGMENT).isNotNull()
     mine = segment if name.startswith(OF_SEGMENTS) else ~segment
-    return mine & f.col(name.removeprefix(OF_SEGMENTS)).isNotNull()
+    return mine & _offenders(name).isNotNull()
+
+
+def _offenders(name: str) -> Column:
+    return f.col(_OFFENDERS)[name.removeprefix(OF_SEGMENTS)]
 
 
 def _bits() -> Column:
@@ -207,12 +212,14 @@ def _checks(*, alike: bool) -> dict[str, tuple[Column, Column]]:
         ),
     }
     for name, bit in _FAULT_BITS.items():
-        found[name] = (
-            f.col(_BITS).bitwiseAND(bit) != 0,
-            f.filter(rows, lambda row, bit=bit: row[_BITS].bitwiseAND(bit) != 0),  # type: ignore[misc]
-        )
+        found[name] = (f.col(_BITS).bitwiseAND(bit) != 0, _with_bit(rows, bit))
     there = f.col(LENGTH) > 0
-    return {name: (there & condition, offenders) for name, (condition, offenders) in found.items() if name in EXPECTED}
+    return {name: (there & condition, offenders) for name, (condition, offenders) in found.items()}
+
+
+def _with_bit(rows: Column, bit: int) -> Column:
+    # A lambda of two arguments would get the place as the second.
+    return f.filter(rows, lambda row: row[_BITS].bitwiseAND(bit) != 0)
 
 
 def _named(rows: Column) -> Column:

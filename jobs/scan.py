@@ -22,7 +22,7 @@ from jobs._scan_videos import hard_limits, near_duplicates, video_facts
 from jobs._session import read_files, spark_session
 from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Pending, TableError, Unit
-from jobs._window import iso, parse_time
+from jobs._window import DAY, iso, midnight, parse_time
 from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
 from schemas import columns as col
@@ -171,7 +171,8 @@ def _scan(context: Context, inputs: _Inputs) -> dict[str, Any]:
     context.say(f"{inputs.tables[RECOMMENDATIONS.name].rows:,} rows")
 
     def facts(day: Partition, alike: pa.Table) -> Any:
-        return video_facts(spark, lake.files(VIDEO_FEATURES, [day]), context.as_of, inputs.limits, alike)
+        at = context.as_of if day == today else midnight(day.dt) + DAY
+        return video_facts(spark, lake.files(VIDEO_FEATURES, [day]), at, inputs.limits, alike)
 
     alike = near_duplicates(inputs.serving.path / _CATALOGUE)
     users, shown, fallback = (
