@@ -1,7 +1,7 @@
 """The last scan's result on disk: what ``publish`` obeys.
 
-``runs/<as_of>/last_scan.json`` holds ``passed``; ``basis``, the digests and settings that it was made from; ``figures``; and
-``checks``, each with ``name``, ``passed``, ``expected``, ``found``, the counts ``rows`` and ``lists`` and the ``first`` offenders.
+``runs/<as_of>/last_scan.json`` holds ``passed``; ``basis``, the digests and settings that it was made from;
+``figures``; and ``checks``, each with ``name``, ``passed``, ``expected``, ``found``, the counts ``rows`` and ``lists`` and the ``first`` offenders.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def refusal(found: Mapping[str, Any]) -> str:
     failed = [check for check in found["checks"] if not check["passed"]]
     said = "; ".join(_sentence(check) for check in failed)
     return (
-        f"last scan as of {found['basis']['as_of']}: {len(failed)} of {len(found['checks'])} checks failed, nothing is published: "
-        f"{said}; mend what made them, run recommend again, then scan (docs/operations.md)"
+        f"last scan as of {found['basis']['as_of']}: {len(failed)} of {len(found['checks'])} checks failed, "
+        f"nothing is published: {said}; mend what made them, run recommend again, then scan (docs/operations.md)"
     )
 
 

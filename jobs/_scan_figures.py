@@ -33,8 +33,8 @@ def figures(days: Mapping[str, Day], head_fraction: float) -> dict[str, dict[str
             popularity goes by id.
 
     Returns:
-        By day: ``coverage``, distinct videos shown over videos that may be shown; ``popularity_share``, rows that show a video of
-        the head over rows; ``distinct videos``, ``eligible videos``. A day without rows or videos has no shares.
+        By day: ``coverage``, distinct videos shown over videos that may be shown; ``popularity_share``, rows that show a video
+        of the head over rows; ``distinct videos``, ``eligible videos``. A day without rows or videos has no shares.
     """
     shown = reduce(DataFrame.unionByName, (_of(name, day.shown.select(col.VIDEO_ID)) for name, day in days.items()))
     videos = reduce(

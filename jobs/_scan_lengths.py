@@ -1,8 +1,8 @@
 """The last scan of lists that are not k long: what may be shown to their users at all.
 
-For each user ``groups - closed(country) - used up(user)``: groups of near-duplicates, less those whose members are all blocked in
-the country, less those whose other members the user has all watched. Work grows with the watched videos of these users, not with
-users times videos.
+For each user ``groups - closed(country) - used up(user)``: groups of near-duplicates, less those whose members are all blocked
+in the country, less those whose other members the user has all watched. Work grows with the watched videos of these users, not
+with users times videos.
 """
 
 from __future__ import annotations

@@ -45,7 +45,9 @@ _BITS, _ROWS, _KNOWN, _OFFENDERS = "bits", "rows", "known", "offenders"
 _INFINITY = float("inf")
 
 
-def judged(users: DataFrame, recommendations: DataFrame, fallback: DataFrame, videos: DataFrame, k: int, *, alike: bool) -> DataFrame:
+def judged(
+    users: DataFrame, recommendations: DataFrame, fallback: DataFrame, videos: DataFrame, k: int, *, alike: bool
+) -> DataFrame:
     """Judge every list of both tables, with one shuffle of their rows.
 
     Args:

@@ -1,4 +1,4 @@
-"""What the last scan knows of videos: which may be shown, which are nearly the same. Shares no code with what makes the lists."""
+"""What the last scan knows of videos: which may be shown, which are nearly the same."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ def near_duplicates(catalogue: Path) -> pa.Table:
         ReelflowError: the arrays are not there or do not fit each other.
     """
     try:
-        ids, same_as = (np.load(catalogue / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("video_ids", "same_as"))
+        ids, same_as = (
+            np.load(catalogue / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ("video_ids", "same_as")
+        )
     except FileNotFoundError as error:
         raise ReelflowError(f"catalogue {catalogue}: found no {error.filename}; run the index stage again") from error
     if ids.shape != same_as.shape or (len(ids) and not 0 <= int(same_as.min()) <= int(same_as.max()) < len(ids)):
@@ -109,5 +111,7 @@ def _over(limits: Mapping[str, float], at: datetime) -> Column:
         "clickbait": f.coalesce(f.col(col.CLICKBAIT_SCORE), f.lit(0.0)),
         "age": (f.lit(micros(at)) - f.unix_micros(col.UPLOADED_AT)) / _MICROS_PER_DAY,
     }
-    over = [f.coalesce(measured[name].cast("float") > f.lit(limit).cast("float"), f.lit(False)) for name, limit in limits.items()]
+    over = [
+        f.coalesce(measured[name].cast("float") > f.lit(limit).cast("float"), f.lit(False)) for name, limit in limits.items()
+    ]
     return reduce(or_, over, f.lit(False))

@@ -1,8 +1,8 @@
 """Look at every row that is about to be published, once more, and stop the publication if one breaks a promise.
 
-Reads ``recommendations``, ``fallback_recommendations``, ``user_features``, ``video_features``, the near-duplicates of the bundle
-``serving``, and the lists of the day before; writes ``last_scan.json``, without which ``publish`` does nothing. Shares no code with
-what made the lists: a fault there is not repeated here. A breach is an error that names the rows.
+Reads ``recommendations``, ``fallback_recommendations``, ``user_features``, ``video_features``, the near-duplicates of the
+bundle ``serving``, and the lists of the day before; writes ``last_scan.json``, without which ``publish`` does nothing. Shares no
+code with what made the lists: a fault there is not repeated here. A breach is an error that names the rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ScanConfig(Section):
     near_duplicates: bool
     """Whether a list may hold one only of several videos that are nearly the same. False where no rule sees to that."""
     max_coverage_ratio: float | None = Field(ge=1)
-    """Share of the catalogue that lists show: at most so many times yesterday's, and at least yesterday's over this; null: any."""
+    """Share of the catalogue that lists show: at most so many times yesterday's, at least yesterday's over this; null: any."""
     max_popularity_share_change: float | None = Field(ge=0, le=1)
     """Share of rows that show a popular video: at most so much above or below yesterday's; null: any."""
     head_fraction: float = Field(gt=0, le=1)
@@ -109,7 +109,9 @@ def run(context: Context) -> Report:
         raise ReelflowError(_last_scan.refusal(found))
     seen = {name: int(found["figures"][name]) for name in ("rows", "lists", "fallback rows")}
     facts = {name: found["figures"][TODAY].get(name) for name in ("coverage", "popularity_share")}
-    return Report(read=seen, notes=[f"passed {len(found['checks'])} checks", *found["skipped"]], facts=facts, up_to_date=not again)
+    return Report(
+        read=seen, notes=[f"passed {len(found['checks'])} checks", *found["skipped"]], facts=facts, up_to_date=not again
+    )
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
@@ -150,7 +152,7 @@ def _inputs(context: Context) -> _Inputs:
 
 
 def _day_before(context: Context) -> Partition | None:
-    """The newest earlier day whose lists lie in the lake with the videos of their time, and were not stopped by their own scan."""
+    """The newest earlier day whose lists lie in the lake with the videos of their time, and were not stopped by a scan."""
     lake = context.lake
     for day in reversed(lake.every(RECOMMENDATIONS)):
         if day.dt >= context.last_day or any(lake.archived(table, day) for table in (RECOMMENDATIONS, VIDEO_FEATURES)):
@@ -176,7 +178,8 @@ def _scan(context: Context, inputs: _Inputs) -> dict[str, Any]:
 
     alike = near_duplicates(inputs.serving.path / _CATALOGUE)
     users, shown, fallback = (
-        read_files(spark, table, lake.files(table, [today])) for table in (USER_FEATURES, RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
+        read_files(spark, table, lake.files(table, [today]))
+        for table in (USER_FEATURES, RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
     )
     videos = facts(today, alike)
     lists = _scan_lists.judged(users, shown, fallback, videos, inputs.k, alike=config.near_duplicates).persist()
@@ -197,7 +200,10 @@ def _scan(context: Context, inputs: _Inputs) -> dict[str, Any]:
     return {
         "passed": all(check.passed for check in checks),
         "basis": inputs.basis,
-        "figures": {**{name: totals[name] for name in ("rows", "lists", "active users", "fallback rows", "segments")}, **measured},
+        "figures": {
+            **{name: totals[name] for name in ("rows", "lists", "active users", "fallback rows", "segments")},
+            **measured,
+        },
         "checks": [asdict(check) for check in checks],
         "skipped": skipped,
     }
@@ -243,8 +249,12 @@ def _of_segments(context: Context) -> Iterator[Check]:
     there = EVERYONE in segments
     yield Check("fallback_all", there, f"a list of segment {EVERYONE}", f"{len(segments):,} others" if not there else "it")
     if has_parents:
-        lost = sorted((row[col.SEGMENT], row[_PARENT]) for row in table.to_pylist() if row[_PARENT] and row[_PARENT] not in segments)
-        first = tuple({col.SEGMENT: segment, _PARENT: parent} for segment, parent in lost[: load("scan", ScanConfig).shown_rows])
+        lost = sorted(
+            (row[col.SEGMENT], row[_PARENT]) for row in table.to_pylist() if row[_PARENT] and row[_PARENT] not in segments
+        )
+        first = tuple(
+            {col.SEGMENT: segment, _PARENT: parent} for segment, parent in lost[: load("scan", ScanConfig).shown_rows]
+        )
         found = f"{len(lost):,} segments whose parent has none" if lost else "none"
         yield Check("fallback_parents", not lost, "parents that have lists", found, len(lost), len(lost), first)
 
@@ -259,7 +269,9 @@ def _bounds(measured: Mapping[str, Mapping[str, float]], inputs: _Inputs) -> tup
     ratio, change = inputs.config.max_coverage_ratio, inputs.config.max_popularity_share_change
     bounds = {
         "coverage": None if ratio is None else (before["coverage"] / ratio, before["coverage"] * ratio),
-        "popularity_share": None if change is None else (before["popularity_share"] - change, before["popularity_share"] + change),
+        "popularity_share": None
+        if change is None
+        else (before["popularity_share"] - change, before["popularity_share"] + change),
     }
     for name, limits in bounds.items():
         if limits is not None:

@@ -1,4 +1,4 @@
-"""A small world as the last scan sees it: tables and bundles of one day, and a plain Python twin of the checks that name rows."""
+"""A small world as the last scan sees it: tables and bundles of one day, and a plain Python twin of its checks."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def possible(world: World, who: Mapping[str, Any], one: Mapping[str, Any]) -> bo
 
 
 def expected(world: World) -> dict[str, set[tuple[Any, ...]]]:
-    """What each check must find: ``(user or segment, rank, video)``, of ``coverage`` and ``length`` ``(user, found, expected)``."""
+    """What each check must find: ``(user or segment, rank, video)``; of ``coverage``, ``length`` ``(user, found, expected)``."""
     found: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     videos = {row["video_id"]: row for row in world.videos}
     users = {row["user_id"]: row for row in world.users}
@@ -141,7 +141,11 @@ def expected(world: World) -> dict[str, set[tuple[Any, ...]]]:
             lists[prefix, row[owner]].append(row)
     for (prefix, owner), rows in lists.items():
         who = users.get(owner) if not prefix else None
-        country = (who or {}).get("country") if not prefix else dict(p.split("=") for p in owner.split("|") if "=" in p).get("country")
+        country = (
+            (who or {}).get("country")
+            if not prefix
+            else dict(p.split("=") for p in owner.split("|") if "=" in p).get("country")
+        )
         before: list[int] = []
         for place, row in enumerate(sorted(rows, key=lambda row: (row["rank"], row["video_id"]))):
             for name in _faults(world, row, place, before, videos.get(row["video_id"]), who, country, prefix):
@@ -151,14 +155,15 @@ def expected(world: World) -> dict[str, set[tuple[Any, ...]]]:
     for who in world.users:
         kinds = {world.same.get(v["video_id"], v["video_id"]) for v in world.videos if possible(world, who, v)}
         should, there = min(K, len(kinds)), length[who["user_id"]]
-        if there != should and (there or who["interaction_count"]):
+        # K rows where fewer are possible repeat a video or show a wrong one: other checks name it.
+        if there not in (should, K) and (there or who["interaction_count"]):
             found["length" if there else "coverage"].add((who["user_id"], there, should))
     if not any(row["segment"] == "all" for row in world.fallback):
         found["fallback_all"] = {()}
     return dict(found)
 
 
-def _faults(
+def _faults(  # noqa: PLR0912, PLR0917 - one branch a check
     world: World,
     row: Mapping[str, Any],
     place: int,

@@ -17,7 +17,7 @@ from schemas.errors import ReelflowError
 from serving import SqliteStore
 from tests.builders import Workspace, stage_context
 from tests.jobs import scanned
-from tests.jobs.scanned import END, K, ROW, SETTINGS, World, small, user, video, write
+from tests.jobs.scanned import END, ROW, SETTINGS, K, World, small, user, video, write
 
 AS_OF = ("--as-of", iso(END))
 NAN = float("nan")
@@ -230,7 +230,10 @@ class TestStopped:
         write(space, world)
         said, _ = refusals(space)
         assert "2 of 26 checks failed" in said
-        assert "scores: found 10 rows in 2 lists, expected finite scores and parts (first: user_id=1 rank=1 video_id=101 | " in said
+        assert (
+            "scores: found 10 rows in 2 lists, expected finite scores and parts (first: user_id=1 rank=1 video_id=101 | "
+            in said
+        )
         assert "user_id=1 rank=5 video_id=113)" in said
         assert "propensity: found 1 rows in 1 lists" in said
 
@@ -315,7 +318,9 @@ class TestAgainstYesterday:
         found = failed(space)
         assert list(found) == ["catalogue_coverage"]
         coverage = 22 / 26
-        assert found["catalogue_coverage"]["expected"] == f"{coverage / 2:.4f} to 1.0000, by the {coverage:.4f} of dt=2026-01-06"
+        assert (
+            found["catalogue_coverage"]["expected"] == f"{coverage / 2:.4f} to 1.0000, by the {coverage:.4f} of dt=2026-01-06"
+        )
         assert "catalogue_coverage: found 0.2692, expected " in said
         for settings in ({"max_coverage_ratio": 4.0}, {"max_coverage_ratio": None}):
             wide = Workspace(space.home, {**SETTINGS, "scan": settings})
@@ -335,7 +340,7 @@ class TestAgainstYesterday:
         assert (found["found"], found["expected"]) == (
             f"{2 / 16:.4f}", f"{3 / 18 - 0.01:.4f} to {3 / 18 + 0.01:.4f}, by the {3 / 18:.4f} of dt=2026-01-06",
         )  # fmt: skip
-        assert space.run(scan, *AS_OF).notes == ["passed 28 checks"]
+        assert Workspace(space.home, SETTINGS).run(scan, *AS_OF).notes == ["passed 28 checks"]
 
     def test_a_stopped_day_is_no_measure(self, space):
         write(space, world_before(2))
@@ -364,7 +369,12 @@ def random_world(chance: random.Random) -> World:
     ]
     ids = [row["video_id"] for row in videos]
     users = [
-        user(n, chance.choice(["DE", "FR", "AT", "XX", None]), chance.sample(ids, chance.choice([0, 5, 45, 55, 58])), chance.random() < 0.8)
+        user(
+            n,
+            chance.choice(["DE", "FR", "AT", "XX", None]),
+            chance.sample(ids, chance.choice([0, 5, 45, 55, 58])),
+            chance.random() < 0.8,
+        )
         for n in range(1, 31)
     ]
     same: dict[int, int] = {}
@@ -374,7 +384,9 @@ def random_world(chance: random.Random) -> World:
     world = World(users, videos, [], [], same)
     world.lists = [row for one in users for row in scanned.rows_of(world, one)]
     for segment in ("all", "country=DE", "country=FR|language=fr", "country=ZZ"):
-        world.fallback += [{**ROW, "segment": segment, "rank": n + 1, "video_id": v} for n, v in enumerate(chance.sample(ids, K))]
+        world.fallback += [
+            {**ROW, "segment": segment, "rank": n + 1, "video_id": v} for n, v in enumerate(chance.sample(ids, K))
+        ]
     spoil(world, chance)
     return world
 
