@@ -14,8 +14,11 @@ No stage reads an event at or after its end (`as_of`).
 **How good the models are.** `evaluate` judges them on the end of time that they have not seen, writes the table `evaluation`
 and `runs/<as_of>/evaluation/index.html`; the gate decides by its figures.
 
-**When the gate refuses.** `verdict` skips `index`, `recommend` and `publish`; what is live stays live. `summary` still
+**When the gate refuses.** `verdict` skips `index`, `recommend`, `scan` and `publish`; what is live stays live. `summary` still
 runs and says why, and the run counts as a success: refusing a bad model is what the gate is for.
+
+**When the last scan stops it.** `scan` looks at every row that is about to be published. One row that must not be shown, one
+active user without a list, and it fails with exit code 2, names the rows, and `publish` does not run: what is live stays live.
 
 **When a stage fails.** Its last line in the log begins with `reelflow | <stage> | error:` and says what to do. Such an error
 (exit code 2) is not retried; anything else is tried twice more.
@@ -73,11 +76,13 @@ with DAG(
     verdict = verdict_task(settings, minutes=5)
     index = python_stage(settings, "index", minutes=60)
     recommend = spark_stage(settings, "recommend", minutes=120)
+    scan = spark_stage(settings, "scan", minutes=60)
     publish = python_stage(settings, "publish", minutes=60)
     data_docs = python_stage(settings, "data_docs", minutes=15, trigger_rule="all_done")
     summary = python_stage(settings, "summary", minutes=15, trigger_rule="none_failed")
 
-    chain(ingest, examples, features, [train_wals, train_towers], evaluate, gate, verdict, index, recommend, publish, summary)
+    chain(ingest, examples, features, [train_wals, train_towers], evaluate, gate, verdict, index, recommend, scan, publish)
     chain(ingest, text, [train_wals, train_towers])
     # The summary stays behind publish as well: a run whose last task succeeds counts as a success.
-    chain(publish, data_docs, summary)
+    chain(publish, [data_docs, summary])
+    chain(data_docs, summary)

@@ -1,4 +1,4 @@
-"""Publish a day's recommendations into the serving store, if the gate passed and nothing newer is live.
+"""Publish a day's recommendations into the serving store, if gate and last scan passed and nothing newer is live.
 
 Reads ``recommendations`` and ``fallback_recommendations``; writes a version of the serving store and moves MLflow's aliases.
 An older ``as_of`` than the live one ends as ``superseded``, which is a success that changes nothing.
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _recipe, _stage, _verdict
+from jobs import _bundles, _last_scan, _recipe, _stage, _verdict
 from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Pending, Unit
 from jobs._tracking import CHAMPION, Tracker
@@ -104,7 +104,7 @@ def _wanted(context: Context) -> _Wanted:
     """What the gate passed and the recommend stage made of it.
 
     Raises:
-        ReelflowError: the gate did not pass it, or the rows are not there or of other models.
+        ReelflowError: gate or last scan did not pass it, or the rows are not there or of other models.
     """
     _verdict.require_pass(context)
     table = context.lake.manifest(RECOMMENDATIONS, Partition(context.last_day))
@@ -115,6 +115,7 @@ def _wanted(context: Context) -> _Wanted:
         )
     bundles = list(_bundles.models(context).values())
     _require_made_from(table, context, bundles)
+    _last_scan.require_pass(context)
     return _Wanted(table, bundles, f"{compact(context.as_of)}-{table.digest[:12]}")
 
 

@@ -67,6 +67,7 @@ READS: Mapping[str, tuple[Table, ...]] = {
     "gate": (*_TRAINING, EVALUATION),
     "index": (USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT, QUERY_TEXT),
     "recommend": (USER_FEATURES, VIDEO_FEATURES, QUERY_TEXT),
+    "scan": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES),
     "publish": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS),
 }
 """Which tables of other stages a stage may read: it refuses to start while one of them is known to be bad."""

@@ -19,12 +19,13 @@ EDGES = {
     "gate": {"verdict"},
     "verdict": {"index"},
     "index": {"recommend"},
-    "recommend": {"publish"},
+    "recommend": {"scan"},
+    "scan": {"publish"},
     "publish": {"data_docs", "summary"},
     "data_docs": {"summary"},
     "summary": set(),
 }
-SPARK = {"ingest", "examples", "features", "recommend"}
+SPARK = {"ingest", "examples", "features", "recommend", "scan"}
 PYTHON = set(EDGES) - SPARK - {"verdict"}
 
 

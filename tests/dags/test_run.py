@@ -14,7 +14,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 STAGES = [
     "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend",
-    "publish", "data_docs", "summary",
+    "scan", "publish", "data_docs", "summary",
 ]  # fmt: skip
 
 STAGE = """
@@ -120,7 +120,7 @@ def test_refused(run):
         {"verdict": {"passed": False, "reason": "correlation 0.41"}}, {"as_of": "2026-01-08T00:00:00Z", "force": True}
     )
     assert error is None
-    assert {line.split()[0] for line in trace} == set(STAGES) - {"index", "recommend", "publish"}
+    assert {line.split()[0] for line in trace} == set(STAGES) - {"index", "recommend", "scan", "publish"}
     assert trace[-1] == "summary --as-of 2026-01-08T00:00:00Z --force"
     assert "reelflow | verdict | refused, nothing is published: correlation 0.41" in shown.splitlines()
 

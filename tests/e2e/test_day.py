@@ -32,6 +32,7 @@ from jobs import (
     ingest,
     publish,
     recommend,
+    scan,
     simulate,
     summary,
     text,
@@ -91,7 +92,7 @@ FIRST, SECOND = "2026-01-07T00:00:00Z", "2026-01-08T00:00:00Z"
 FIRST_DAY, SECOND_DAY = moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
 TODAY = Partition(moment("2026-01-07T00:00").date())
 DATA = window("2026-01-05T00:00", "2026-01-08T00:00")
-BEFORE_PUBLISH = (ingest, examples, text, features, train_wals, train_towers, evaluate, gate, index, recommend)
+BEFORE_PUBLISH = (ingest, examples, text, features, train_wals, train_towers, evaluate, gate, index, recommend, scan)
 STAGES = (*BEFORE_PUBLISH, publish)
 
 
@@ -307,7 +308,7 @@ class TestSabotage:
         assert report.facts["passed"] is False
         assert report.notes[0].startswith("refused: correlation_with_incumbent: ")
         assert report.facts["ndcg@10"] > 0  # the holdout models are as good as before: only the comparison can tell
-        for stage in (index, recommend, publish):
+        for stage in (index, recommend, scan, publish):
             status, _, error = eve.command(stage, "--as-of", SECOND)
             assert status == 2
             assert f"the gate refused: {report.notes[0]}; what is live stays live" in error

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from jobs import examples, features, index, ingest, plan, publish, recommend, text
+from jobs import examples, features, index, ingest, plan, publish, recommend, scan, text
 from jobs._recipe import CURRENT, MISSING, Recipe, State
 from jobs._tables import Partition
 from jobs._window import iso
@@ -161,7 +161,7 @@ def published(spark, tmp_path_factory):
     space = planted(tmp_path_factory.mktemp("published"))
     for end in (FIRST, SECOND):
         train(space, end)
-        for stage in (index, recommend, publish):
+        for stage in (index, recommend, scan, publish):
             space.run(stage, "--as-of", iso(end))
     return space
 
@@ -178,6 +178,7 @@ class TestModels:
             "verdict",
             "bundle serving",
             RECOMMENDATIONS.name,
+            "last scan",
             "live version",
         )
         assert found == {(name, today): "up to date" for name in names}

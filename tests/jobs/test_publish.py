@@ -1,6 +1,6 @@
 import pytest
 
-from jobs import _bundles, gate, index, publish, recommend
+from jobs import _bundles, _last_scan, gate, index, publish, recommend, scan
 from jobs._recipe import Recipe
 from jobs._tables import Partition
 from jobs._window import DAY, iso
@@ -32,7 +32,7 @@ def digests(space, end):
 
 
 def write_rows(space, end, shift=0, **changes):
-    """Two users' lists and the fallback of a day, as if recommend had made them."""
+    """Two users' lists and the fallback of a day, as if recommend had made them and scan had passed them."""
     recipe = {"inputs": digests(space, end), "code_version": "by hand", "parameters": {"as_of": iso(end)}} | changes
     today, text = Partition((end - DAY).date()), {"sources": "wals:1", "reason": "picked for you"}
     parts = {"rules": "", "propensity": 1.0, **dict.fromkeys(SCORE_PARTS, 0.0)}
@@ -42,8 +42,10 @@ def write_rows(space, end, shift=0, **changes):
         for rank in (1, 2, 3)
     ]
     lists = [{"segment": "all", "rank": rank, "video_id": 200 + rank, "score": 0.0, **text} for rank in (1, 2)]
-    space.lake.write(RECOMMENDATIONS, today, arrow(RECOMMENDATIONS, rows), Recipe(**recipe))
-    space.lake.write(FALLBACK_RECOMMENDATIONS, today, arrow(FALLBACK_RECOMMENDATIONS, lists), Recipe(**recipe))
+    tables = {RECOMMENDATIONS: rows, FALLBACK_RECOMMENDATIONS: lists}
+    made = {one.name: space.lake.write(one, today, arrow(one, rows), Recipe(**recipe)).digest for one, rows in tables.items()}
+    with space.environment():
+        _last_scan.write(stage_context("scan", "--as-of", iso(end)), {"passed": True, "basis": made, "checks": []})
 
 
 def store(space):
@@ -116,7 +118,7 @@ def test_nothing_passes_a_refusal(space):
     write_rows(space, SECOND)
     strict = Workspace(space.home, {**SETTINGS, "gate": SETTINGS["gate"] | {"min_ratio_to_popularity": 1000.0}})
     assert strict.run(gate, "--as-of", iso(SECOND)).facts["passed"] is False
-    for stage in (index, recommend, publish):
+    for stage in (index, recommend, scan, publish):
         status, _, error = strict.command(stage, "--as-of", iso(SECOND))
         assert status == 2
         assert "the gate refused: refused: ndcg@10_against_popularity: " in error
