@@ -35,7 +35,7 @@ EXPECTED: Mapping[str, str] = {
     "sources": "at least one source",
 }
 """The checks that name rows, and what each expects."""
-_OF_SEGMENTS = frozenset(EXPECTED) - {"strangers", "near_duplicates", "watched"}
+_OF_SEGMENTS = frozenset(EXPECTED) - {"strangers", "near_duplicates", "watched", "propensity"}
 CHECKS = (*EXPECTED, *(f"{OF_SEGMENTS}{name}" for name in EXPECTED if name in _OF_SEGMENTS))
 
 _FAULTS = ("unknown", "removed", "over_limit", "scores", "propensity", "sources")

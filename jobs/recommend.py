@@ -22,7 +22,7 @@ from jobs._worker import Model, recommend_batches
 from jobs.index import CATALOGUE, INDEX_FILE
 from models.bundle import Bundle
 from models.ensemble import POPULARITY, load_catalogue
-from models.recommend import FallbackConfig, RecommendConfig, fallback_lists
+from models.recommend import FallbackConfig, RecommendConfig, fallback_lists, shown
 from models.segments import FittedPopularity
 from schemas import FALLBACK_RECOMMENDATIONS, QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES
 from schemas import columns as col
@@ -43,7 +43,8 @@ def run(context: Context) -> Report:
     context.say(f"{users.rows:,} users")
     written = _recommend(context, spark_session("recommend"), model, recipe, config.user_partitions)
     popularity = FittedPopularity.load(model.wals / POPULARITY)
-    fallback = fallback_lists(load("fallback", FallbackConfig), popularity, load_catalogue(model.catalogue), config.k)
+    allowed = shown(config, load_catalogue(model.catalogue))
+    fallback = fallback_lists(load("fallback", FallbackConfig), popularity, allowed, config.k)
     lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
     return Report(read={"users": users.rows}, wrote={"rows": written.rows, "fallback rows": lists.rows})
 

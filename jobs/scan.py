@@ -1,8 +1,8 @@
 """Look at every row that is about to be published, once more, and stop the publication if one breaks a promise.
 
 Reads ``recommendations``, ``fallback_recommendations``, ``user_features``, ``video_features``, the near-duplicates of the
-bundle ``serving``, and the lists of the day before; writes ``last_scan.json``, without which ``publish`` does nothing. Shares no
-code with what made the lists: a fault there is not repeated here. A breach is an error that names the rows.
+bundle ``serving``, and the lists of the day before; writes ``last_scan.json``, without which ``publish`` does nothing. Shares
+no code with what made the lists: a fault there is not repeated here. A breach is an error that names the rows.
 """
 
 from __future__ import annotations

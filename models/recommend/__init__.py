@@ -17,6 +17,7 @@ from models.recommend._batch import (
     recommend_batch,
     recommend_variants,
     score_matrix,
+    shown,
 )
 from models.recommend._candidates import Filter, propose
 from models.recommend._catalogue import EVERYBODY, Catalogue, UserBatch, VideoFacts
@@ -66,5 +67,6 @@ __all__ = [
     "recommend_variants",
     "rows",
     "score_matrix",
+    "shown",
     "sources_text",
 ]

@@ -235,11 +235,14 @@ def proposals(
 
 
 def _world(config: RecommendConfig, catalogue: Catalogue, index: VectorIndex) -> generators.World:
-    """The catalogue without what the rules show nobody, so that no generator wastes its places on it."""
+    """What generators propose from."""
+    return generators.World(config, shown(config, catalogue), index)
+
+
+def shown(config: RecommendConfig, catalogue: Catalogue) -> Catalogue:
+    """The catalogue in which only those videos are eligible that the rules show somebody."""
     eligible = catalogue.eligible & ~never_shown(config.rules, catalogue)
-    if not np.array_equal(eligible, catalogue.eligible):
-        catalogue = replace(catalogue, eligible=eligible)
-    return generators.World(config, catalogue, index)
+    return catalogue if np.array_equal(eligible, catalogue.eligible) else replace(catalogue, eligible=eligible)
 
 
 def _starts(users: UserBatch) -> range:
@@ -289,8 +292,8 @@ def _ranking(world: generators.World, users: UserBatch, candidates: Candidates, 
     # Candidates are in order of position, so ties are too.
     scores, best = unpack(smallest(pack(candidates.scores, columns), max(pool, config.k)))
     row = np.arange(len(users))[:, None]
-    there = best >= 0
-    page = Page(np.where(there, candidates.positions[row, best], -1), np.where(there, scores, 0), catalogue, users)
+    present = best >= 0
+    page = Page(np.where(present, candidates.positions[row, best], -1), np.where(present, scores, 0), catalogue, users)
     reranked = rerank(config.rules, page, config.k)
     final, explored, propensity = explore(
         config.exploration,
@@ -302,15 +305,15 @@ def _ranking(world: generators.World, users: UserBatch, candidates: Candidates, 
         positions=page.positions,
         scores=reranked.scores,
     )
-    shown = final >= 0
+    there = final >= 0
     column = best[row, final]  # of the candidates
     lists = Recommendations(
-        positions=np.where(shown, page.positions[row, final], -1),
-        scores=np.where(shown, reranked.scores[row, final], 0).astype(np.float32),
-        parts=np.where(shown[..., None], np.moveaxis(candidates.parts, 0, 2)[row, column], 0),
-        generator_ranks=np.where(shown[..., None], candidates.generator_ranks[row, column], 0).astype(np.int32),
-        before=np.where(shown, reranked.before[:, row, final], 0),
-        after=np.where(shown, reranked.after[:, row, final], 0),
+        positions=np.where(there, page.positions[row, final], -1),
+        scores=np.where(there, reranked.scores[row, final], 0).astype(np.float32),
+        parts=np.where(there[..., None], np.moveaxis(candidates.parts, 0, 2)[row, column], 0),
+        generator_ranks=np.where(there[..., None], candidates.generator_ranks[row, column], 0).astype(np.int32),
+        before=np.where(there, reranked.before[:, row, final], 0),
+        after=np.where(there, reranked.after[:, row, final], 0),
         explored=explored,
         propensity=propensity,
     )

@@ -131,7 +131,7 @@ def possible(world: World, who: Mapping[str, Any], one: Mapping[str, Any]) -> bo
 
 
 def expected(world: World) -> dict[str, set[tuple[Any, ...]]]:
-    """What each check must find: ``(user or segment, rank, video)``; of ``coverage``, ``length`` ``(user, found, expected)``."""
+    """What each check must find: ``(user or segment, rank, video)``; ``(user, found, expected)`` of ``coverage``, ``length``."""
     found: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     videos = {row["video_id"]: row for row in world.videos}
     users = {row["user_id"]: row for row in world.users}
@@ -160,6 +160,9 @@ def expected(world: World) -> dict[str, set[tuple[Any, ...]]]:
             found["length" if there else "coverage"].add((who["user_id"], there, should))
     if not any(row["segment"] == "all" for row in world.fallback):
         found["fallback_all"] = {()}
+    there = {row["segment"] for row in world.fallback}
+    if lost := {(row["segment"], row["parent"]) for row in world.fallback if row.get("parent") and row["parent"] not in there}:
+        found["fallback_parents"] = lost
     return dict(found)
 
 
@@ -193,9 +196,9 @@ def _faults(  # noqa: PLR0912, PLR0917 - one branch a check
             yield "blocked"
     if who is not None and one in who["watched"]:
         yield "watched"
-    if not all(math.isfinite(row[name]) for name in ("score", *SCORE_PARTS)):
+    if not all(math.isfinite(row[name]) for name in ("score", *(SCORE_PARTS if "user_id" in row else ()))):
         yield "scores"
-    if not 0 < row["propensity"] <= 1:
+    if "user_id" in row and not 0 < row["propensity"] <= 1:
         yield "propensity"
     if not row["sources"].strip():
         yield "sources"

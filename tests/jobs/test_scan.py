@@ -189,9 +189,9 @@ BREAKAGES = {
         [{"segment": "country=DE|language=en", "rank": 2, "video_id": 100}],
     ),
     "fallback_scores": (lambda w: put_fallback(w, "all", 1, score=NAN), [{"segment": "all", "rank": 1, "video_id": 101}]),
-    "fallback_propensity": (
-        lambda w: put_fallback(w, "all", 1, propensity=0.0),
-        [{"segment": "all", "rank": 1, "video_id": 101}],
+    "fallback_parents": (
+        lambda w: [row.update(parent="country=XX") for row in w.fallback if row["segment"] == "country=DE|language=en"],
+        [{"segment": "country=DE|language=en", "parent": "country=XX"}],
     ),
     "fallback_sources": (lambda w: put_fallback(w, "all", 1, sources=""), [{"segment": "all", "rank": 1, "video_id": 101}]),
 }
