@@ -26,7 +26,9 @@ from schemas.errors import ReelflowError
 FINAL = "reelflow"
 ALONE: tuple[Literal["retrieval", "wals"], ...] = ("retrieval", "wals")
 """Generators that are judged by themselves; what one leaves empty is filled by popularity."""
-NAMES = (*ALONE, FINAL)
+BARE = "scores alone"
+"""The final list without rules and exploration: the order of the ensemble."""
+NAMES = (*ALONE, BARE, FINAL)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +71,7 @@ def our_lists(context: Context, world: World) -> Ours:
     known = np.isin(world.user_ids[world.judged], rows[col.USER_ID].to_numpy())
     seen = _with_seen(rows, world, world.judged[known])
     users = ensemble.users(config, seen, lake.read(QUERY_TEXT, today), catalogue, context.as_of)
-    variants = {name: config.alone(name, name, DEPTH) for name in ALONE} | {FINAL: config}
+    variants = {name: config.alone(name, name, DEPTH) for name in ALONE} | {BARE: config.bare(), FINAL: config}
     positions = indexable(catalogue, ensemble.retrieval)
     index = build_flat(catalogue.retrieval_vectors[positions], positions)
     fallback = catalogue.popular_order[:DEPTH]
