@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "towers", "topk", "index", "store", "etl", "features")
+NAMES = ("wals", "towers", "recommend", "index", "store", "etl", "features")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import date
 
 import numpy as np
@@ -241,8 +241,7 @@ def _world(config: RecommendConfig, catalogue: Catalogue, index: VectorIndex) ->
 
 def shown(config: RecommendConfig, catalogue: Catalogue) -> Catalogue:
     """The catalogue in which only those videos are eligible that the rules show somebody."""
-    eligible = catalogue.eligible & ~never_shown(config.rules, catalogue)
-    return catalogue if np.array_equal(eligible, catalogue.eligible) else replace(catalogue, eligible=eligible)
+    return catalogue.without(never_shown(config.rules, catalogue))
 
 
 def _starts(users: UserBatch) -> range:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -144,8 +144,24 @@ class Catalogue:
             self._fresh[days] = positions, self.ranker_vectors[positions]
         return self._fresh[days]
 
+    def without(self, barred: NDArray[np.bool_]) -> Catalogue:
+        """The same with fewer eligible videos: without those of a mask ``(n_videos,)``.
+
+        The answer is kept, because the orders that it computes when it is first asked are too.
+        """
+        if not bool((barred & self.eligible).any()):
+            return self
+        key = barred.tobytes()
+        if key not in self._without:
+            self._without[key] = replace(self, eligible=self.eligible & ~barred)
+        return self._without[key]
+
     @cached_property
     def _fresh(self) -> dict[float, tuple[Ints, Floats]]:
+        return {}
+
+    @cached_property
+    def _without(self) -> dict[bytes, Catalogue]:
         return {}
 
     @cached_property

@@ -247,7 +247,7 @@ class TestWhatIsPublished:
 
     def test_every_row_says_which_model_made_it_and_until_when_it_holds(self, world):
         digest = world.both.lake.manifest(RECOMMENDATIONS, TODAY).digest
-        assert {row[-3:] for row in published(world.both)["rows"]} == {
+        assert {row[6:9] for row in published(world.both)["rows"]} == {
             (f"20260108T000000Z-{digest[:12]}", SECOND, "2026-01-10T00:00:00Z")
         }
 
@@ -395,7 +395,7 @@ class TestReader:
         country = next(row[0] for row in published(world.both)["fallback"] if row[0] != "all")
         page = read(world.both, "999999999", "--country", country.removeprefix("country="))
         assert page.startswith(f"user 999999999: no list of their own; fallback list {country!r}\n")
-        assert "popular:1" in page
+        assert "local:1" in page
 
     def test_a_page_past_its_time_says_so(self, world):
         user = published(world.both)["rows"][0][0]
