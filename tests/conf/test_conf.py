@@ -28,6 +28,7 @@ CLASSES = {
     "index": ("models.ann", "IndexConfig"),
     "recommend": ("models.recommend", "RecommendConfig"),
     "fallback": ("models.recommend", "FallbackConfig"),
+    "scan": ("jobs.scan", "ScanConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "mlflow": ("jobs._tracking", "TrackingConfig"),
