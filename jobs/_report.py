@@ -224,7 +224,7 @@ def _parts(found: Findings, rows: Lookup) -> list[str]:
     drawn = draw.intervals(
         "nDCG@10 that the final list owes to ...", values, {"": [owed(_PART_FIGURES[0], value) for value in values]}, "parts"
     )
-    heads = [*(f"{metric}, with less without" for metric in _PART_FIGURES), "coverage@100 without"]
+    heads = [*(f"{metric} owed to it" for metric in _PART_FIGURES), "coverage@100 without it"]
     caption = "User by user: right of 0 the list is better with it than without."
     return [*said, html.pictures([html.figure(drawn, caption)]), html.table(["part", *heads], lines)]
 

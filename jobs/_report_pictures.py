@@ -24,6 +24,8 @@ Floats = NDArray[np.float64]
 _STAND_INS = {name: f"#0a0b{place:02x}" for place, name in enumerate(COLOURS)}
 _SERIES = ("popularity", "wals", "retrieval", "ranker", "final", "popularity_by_segment")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
+_SOURCES = {"local": "popularity_by_segment", "similar": "ranker", "trending": "final"}
+"""Sources of candidates that are no model, and whose colours they take in a picture of sources alone."""
 _WIDTH = 4.4
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -244,10 +246,12 @@ def _predictor(place: int) -> str:
 
 
 def _model(name: str) -> str:
+    name = _SOURCES.get(name, name)
     return _STAND_INS[f"series-{_SERIES.index(name) + 1}" if name in _SERIES else "ink"]
 
 
 def _marker(name: str) -> str:
+    name = _SOURCES.get(name, name)
     return _MARKERS[_SERIES.index(name)] if name in _SERIES else _MARKERS[0]
 
 
