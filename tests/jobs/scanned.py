@@ -131,7 +131,7 @@ def possible(world: World, who: Mapping[str, Any], one: Mapping[str, Any]) -> bo
 
 
 def expected(world: World) -> dict[str, set[tuple[Any, ...]]]:
-    """What each check must find: ``(user or segment, rank, video)``; ``(user, found, expected)`` of ``coverage``, ``length``."""
+    """What each check must find: ``(owner, rank, video)``; ``(user, found, expected)`` of ``coverage``, ``length``."""
     found: dict[str, set[tuple[Any, ...]]] = defaultdict(set)
     videos = {row["video_id"]: row for row in world.videos}
     users = {row["user_id"]: row for row in world.users}
