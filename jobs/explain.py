@@ -56,7 +56,10 @@ def run(context: Context, user_id: int, video_id: int) -> str:
     found = explain(config, catalogue, user, index, model.day, position=position)
     where = f"rank {found.rank} of the list" if found.rank else "not in the list"
     segment = config.segments[int(user.segment[0])].name
-    return "\n".join([f"{about}: {where} (segment {segment})", *(f"  {reason}" for reason in found.reasons)])
+    (unit,) = recommend.plan(context, {})
+    otherwise = f"the lists of that run were made otherwise ({unit.status.why}): this is how they would be now"
+    reasons = [f"  {reason}" for reason in (*([] if unit.status.current else [otherwise]), *found.reasons)]
+    return "\n".join([f"{about}: {where} (segment {segment})", *reasons])
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -133,6 +133,8 @@ def _compare(
     positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])
     seen = evaluation.pairs(data.examples, IdMap(batch.user_ids), IdMap(catalogue.video_ids)).toarray()
     seen[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
+    # Popularity is no part of the comparison; the incumbent's may be of other segments.
+    old = replace(old, popularity=new.popularity)
     theirs = old.catalogue(ranking.catalogue, data.videos, context.as_of)
     scores = score_matrix(models_only, catalogue, batch, positions)
     before = score_matrix(models_only, theirs, old.users(ranking, users, data.queries, theirs, context.as_of), positions)

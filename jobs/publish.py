@@ -6,6 +6,7 @@ An older ``as_of`` than the live one ends as ``superseded``, which is a success 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -116,7 +117,9 @@ def _wanted(context: Context) -> _Wanted:
     bundles = list(_bundles.models(context).values())
     _require_made_from(table, context, bundles)
     _last_scan.require_pass(context)
-    return _Wanted(table, bundles, f"{compact(context.as_of)}-{table.digest[:12]}")
+    fallback = context.lake.digest(FALLBACK_RECOMMENDATIONS, [Partition(context.last_day)])
+    content = hashlib.sha256(f"{table.digest} {fallback}".encode()).hexdigest()
+    return _Wanted(table, bundles, f"{compact(context.as_of)}-{content[:12]}")
 
 
 def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord) -> bool:

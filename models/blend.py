@@ -51,12 +51,12 @@ def learn_weights(
         min_gain_errors: how many standard errors of its own (paired) a change must win to be taken.
 
     Returns:
-        A weight each component, the largest 1; those of ``_GIVEN`` as they were given.
+        A weight each component, the largest as large as the largest of ``start``; those of ``_GIVEN`` as they were given.
     """
     given = np.array([float(start.get(name, 0.0)) for name in COMPONENTS])
     searched = np.array([name not in _GIVEN for name in COMPONENTS])
     if len(positions) < _MIN_USERS or not given[searched].any():
-        return _named(given, searched)
+        return _named(given)
     judge = _Judge(positions, scores, relevant)
     own = given * searched
     best, best_quality = own, judge(own)
@@ -65,7 +65,8 @@ def learn_weights(
         found, quality = _ascend(judge, weights, np.flatnonzero(searched))
         if _wins(quality, best_quality, min_gain_errors):
             best, best_quality = found, quality
-    return _named(np.where(searched, best, given), searched)
+    # On the scale that was given, which is what boosts and the rules' penalties are set against.
+    return _named(np.where(searched, best / best[searched].max() * given[searched].max(), given))
 
 
 class _Judge:
@@ -138,7 +139,5 @@ def _wins(new: NDArray[np.float64], old: NDArray[np.float64], errors: float) -> 
     return bool(gain.mean() > errors * gain.std() / np.sqrt(len(gain)))
 
 
-def _named(weights: NDArray[np.float64], searched: NDArray[np.bool_]) -> dict[Component, float]:
-    most = weights[searched].max() or 1.0
-    scaled = np.where(searched, weights / most, weights)
-    return {name: round(float(weight), 4) for name, weight in zip(COMPONENTS, scaled, strict=True)}
+def _named(weights: NDArray[np.float64]) -> dict[Component, float]:
+    return {name: round(float(weight), 4) for name, weight in zip(COMPONENTS, weights, strict=True)}

@@ -92,6 +92,8 @@ class Ensemble:
         """
         ids = users[col.USER_ID].to_numpy()
         deepest = self.popularity.row_of(users, config.catalogue.local_chain)
+        rows = {name: row for row, name in enumerate(catalogue.local_segments)}
+        places = np.array([rows.get(name, EVERYBODY) for name in self.popularity.segments], dtype=np.int64)
         indptr, watched = watched_positions(users[col.WATCHED], catalogue.video_ids)
         return UserBatch(
             user_ids=ids,
@@ -101,7 +103,7 @@ class Ensemble:
             content=_taste(users, catalogue, config.similar_history),
             country=catalogue.country_index(users[col.COUNTRY].to_pylist()),
             language=catalogue.language_index(users[col.LANGUAGE].to_pylist()),
-            local=np.searchsorted(self._local_rows(config.catalogue), deepest),
+            local=places[deepest],
             segment=config.segment_of(users),
             watched_indptr=indptr,
             watched=watched,

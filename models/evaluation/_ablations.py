@@ -73,15 +73,15 @@ def judge_ablations(
     """
     rows = []
     for name, lists in recommend_variants(without(config), catalogue, users, index, world.at.date()).items():
-        found = dict(metrics.ranking_metrics(lists.positions, world.relevant, _KS))
+        found = dict(metrics.ranking_metrics(lists, world.relevant, _KS))
         own = {metric: found[metric] for metric in ABLATED}
         if items is not None:
-            own["diversity@10"] = metrics.diversity(lists.positions, items.rows, _KS[0])
+            own["diversity@10"] = metrics.diversity(lists, items.rows, _KS[0])
         values = {(FINAL, "none", metric): value for metric, value in own.items()}
         values |= {(FINAL, FINAL, metric): whole[metric] - value for metric, value in own.items() if metric in whole}
         like = Row(model=FINAL, metric="", value=0.0, slice_kind=WITHOUT, slice_value=name)
         rows += sample.means(values, like)
-        coverage = metrics.coverage(lists.positions, int(catalogue.eligible.sum()), _KS[-1])
+        coverage = metrics.coverage(lists, int(catalogue.eligible.sum()), _KS[-1])
         counted = replace(like, metric="coverage@100", value=coverage, users=len(users), examples=int(world.relevant.nnz))
         rows.append(counted)
     return rows

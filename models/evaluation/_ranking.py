@@ -62,9 +62,7 @@ def judge_lists(
     index = exact_index(ensemble, catalogue)
     sample = Sample.of(config, np.diff(world.relevant.indptr).astype(np.int64))
     wanted = variants(ranking, local=bool(users.local.any()))
-    shown = {
-        name: lists.positions for name, lists in recommend_variants(wanted, catalogue, users, index, world.at.date()).items()
-    }
+    shown = recommend_variants(wanted, catalogue, users, index, world.at.date())
     good = {name: metrics.ranking_metrics(found, world.relevant, _KS) for name, found in shown.items()}
     rows = sample.means(_quality(good, _PER_USER, _DIFFERENCES), Row(model=FINAL, metric="", value=0.0))
     beyond, notes = _beyond(shown, catalogue, world, items, sample)

@@ -50,7 +50,8 @@ def holdout(
 
     Args:
         users: USER_FEATURES, what was watched as of the end, all else as of ``at``.
-        videos: VIDEO_FEATURES with VIDEO_TEXT, counters as of the end, all else as of ``at``.
+        videos: VIDEO_FEATURES with VIDEO_TEXT, counters and what the platform says of a video (removed, blocked, scores of
+            misinformation and clickbait, boosts) as of the end, all else as of ``at``; those uploaded later are left out.
         queries: QUERY_TEXT.
         counts: VIDEO_COUNTS with their ``dt``.
         examples: EXAMPLES of the look-back.
@@ -58,7 +59,9 @@ def holdout(
         half_life_days: of popularity.
         max_users: judge at most so many users, drawn with a fixed seed.
     """
-    videos = videos.sort_by(col.VIDEO_ID)
+    # What was uploaded later could be shown to nobody, whoever found it relevant.
+    uploaded = pc.less_equal(videos[col.UPLOADED_AT], pa.scalar(at, pa.timestamp("us", tz="UTC")))
+    videos = videos.filter(uploaded).sort_by(col.VIDEO_ID)
     ids = videos[col.VIDEO_ID].to_numpy()
     then = counters_as_of(counts, ids, pa.repeat(pa.scalar(at.date()), len(ids)), half_life_days)
     for field in VIDEO_COUNTERS:

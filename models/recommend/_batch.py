@@ -135,13 +135,13 @@ def recommend_batch(
 
 def recommend_variants(
     configs: Mapping[str, RecommendConfig], catalogue: Catalogue, users: UserBatch, index: VectorIndex, day: date
-) -> dict[str, Recommendations]:
-    """As :func:`recommend_batch` with each of several configurations, at little more than the price of one.
+) -> dict[str, Ints]:
+    """The positions that :func:`recommend_batch` gives with each of several configurations, for little more than one's price.
 
     Variants of the same generators, which differ in weights, rules or exploration, share proposals and scores.
     """
     check(catalogue, users)
-    found: dict[str, Recommendations] = {}
+    found: dict[str, Ints] = {}
     groups: dict[object, list[str]] = {}
     for name, config in configs.items():
         unseen = never_shown(config.rules, catalogue).tobytes()
@@ -152,13 +152,13 @@ def recommend_variants(
         # Scores of what weighs nothing are not computed: all that any variant needs are.
         first = _world(configs[names[0]].model_copy(update={"learn_weights": True}), catalogue, index)
         proposed = _proposals(first, users, first.config.k)
-        lists: dict[str, list[Recommendations]] = {name: [] for name in names}
+        lists: dict[str, list[Ints]] = {name: [] for name in names}
         for start in _starts(users):
             block, own = _block(users, proposed, start)
             scored = _Scored.of(first, block, *_candidates(first.config, own, len(block), first.config.k))
             for name, world in worlds.items():
-                lists[name].append(_lists_of(world, block, scored.weighed(world.config, block), day))
-        found |= {name: joined(parts) for name, parts in lists.items()}
+                lists[name].append(_lists_of(world, block, scored.weighed(world.config, block), day).positions)
+        found |= {name: np.concatenate(parts) for name, parts in lists.items()}
     return {name: found[name] for name in configs}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from conf import Section
 from models.recommend.rules import RuleConfig
@@ -164,6 +164,12 @@ class RecommendConfig(Section):
         if len({segment.name for segment in segments}) < len(segments):
             raise ValueError("expected each name once")
         return segments
+
+    @model_validator(mode="after")
+    def _something_to_rerank(self) -> RecommendConfig:
+        if self.rerank_pool <= self.k:
+            raise ValueError(f"rerank_pool: found {self.rerank_pool}, expected more than k, which is {self.k}")
+        return self
 
     @property
     def weights(self) -> dict[str, dict[Component, float]]:

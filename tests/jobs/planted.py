@@ -51,6 +51,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "ranker": {"min_steps_per_epoch": 5, "dim": 4, "hidden": [8], "max_epochs": 2, "average": 0.0},
     },
     "recommend": {"k": 10, "generators": {"retrieval": 20, "wals": 20, "popular": 20}, "users_per_batch": 16, "rules": RULES},
+    "scan": {"near_duplicates": False},
     "evaluation": {"bootstrap_samples": 100, "min_slice_users": 5},
     "gate": {"min_correlation": 0.3, "min_ratio_to_popularity": 0.2, "correlation_users": 40, "correlation_videos": 60},
 }

@@ -24,6 +24,7 @@ from schemas import (
     RECOMMENDATIONS,
     REJECTED,
     REJECTED_SNAPSHOTS,
+    SCORE_PARTS,
 )
 from tests.builders import MADE_BY_HAND, Workspace, arrow, interaction, moment, write_catalogue
 
@@ -79,8 +80,9 @@ def write_examples(lake, hour, positives=1, rows=20):
 
 def write_lists(lake, lengths):
     """A list of recommendations of each length, one a user."""
+    more = {"rules": "", "propensity": 1.0, **dict.fromkeys(SCORE_PARTS, 0.0)}
     rows = [
-        {"user_id": user, "rank": rank, "video_id": rank, "score": 1.0, "sources": "s", "reason": "r"}
+        {"user_id": user, "rank": rank, "video_id": rank, "score": 1.0, "sources": "s", "reason": "r", **more}
         for user, length in enumerate(lengths)
         for rank in range(1, length + 1)
     ]

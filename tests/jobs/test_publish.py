@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from jobs import _bundles, _last_scan, gate, index, publish, recommend, scan
@@ -31,7 +33,7 @@ def digests(space, end):
         return {kind: _bundles.open_at(context, kind).digest for kind in ("wals", "towers")}
 
 
-def write_rows(space, end, shift=0, **changes):
+def write_rows(space, end, shift=0, *, fallback=2, **changes):
     """Two users' lists and the fallback of a day, as if recommend had made them and scan had passed them."""
     recipe = {"inputs": digests(space, end), "code_version": "by hand", "parameters": {"as_of": iso(end)}} | changes
     today, text = Partition((end - DAY).date()), {"sources": "wals:1", "reason": "picked for you"}
@@ -41,7 +43,7 @@ def write_rows(space, end, shift=0, **changes):
         for user in (1, 2)
         for rank in (1, 2, 3)
     ]
-    lists = [{"segment": "all", "rank": rank, "video_id": 200 + rank, "score": 0.0, **text} for rank in (1, 2)]
+    lists = [{"segment": "all", "rank": rank, "video_id": 200 + rank, "score": 0.0, **text} for rank in range(1, fallback + 1)]
     tables = {RECOMMENDATIONS: rows, FALLBACK_RECOMMENDATIONS: lists}
     made = {one.name: space.lake.write(one, today, arrow(one, rows), Recipe(**recipe)).digest for one, rows in tables.items()}
     with space.environment():
@@ -56,11 +58,21 @@ def videos(space, user=1):
     return [row.video_id for row in store(space).read(user, 10)]
 
 
+def test_other_fallback_lists_alone_replace_what_is_live(space):
+    versions = []
+    for fallback in (2, 1):
+        write_rows(space, SECOND, fallback=fallback)
+        space.run(publish, "--as-of", iso(SECOND))
+        versions.append(store(space).live().model_version)
+        assert len(store(space).read_fallback("all", 10)) == fallback
+    assert versions[0] != versions[1]
+
+
 def test_a_day_is_published_once(space):
     write_rows(space, SECOND)
     report = space.run(publish, "--as-of", iso(SECOND))
-    digest = space.lake.manifest(RECOMMENDATIONS, Partition((SECOND - DAY).date())).digest
-    assert report.facts == {"status": "live", "version": 1, "model_version": f"20260108T000000Z-{digest[:12]}"}
+    assert report.facts == {"status": "live", "version": 1, "model_version": store(space).live().model_version}
+    assert re.fullmatch(r"20260108T000000Z-[0-9a-f]{12}", report.facts["model_version"])
     assert (report.read, report.wrote) == ({"rows": 6}, {"rows": 6, "users": 2})
     live = store(space).live()
     assert (live.as_of, live.expires_at, live.rows) == (SECOND, SECOND + 2 * DAY, 6)

@@ -100,7 +100,11 @@ def test_lists_agree_with_loops(*, seed, n_videos, n_users, k, limits, watched_s
     catalogue, users = world(seed, n_videos, n_users, watched_share=watched_share)
     weights = dict(zip(COMPONENTS, [0.5, 0.7, 1.0, 0.3, 0.4, 0.2, 0.1, 0.6], strict=True))
     chosen = bare(
-        k=k, generators=dict(zip(GENERATORS, limits, strict=True)), segments=segments(**weights), fresh_days=3, rerank_pool=1
+        k=k,
+        generators=dict(zip(GENERATORS, limits, strict=True)),
+        segments=segments(**weights),
+        fresh_days=3,
+        rerank_pool=k + 1,
     )
     found = lists_of(chosen, catalogue, users)
     for user in range(n_users):
