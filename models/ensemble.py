@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from models.facts import mean_content, video_facts
 from models.ids import IdMap
-from models.recommend import EVERYBODY, Catalogue, CatalogueConfig, RecommendConfig, UserBatch, VideoFacts
+from models.recommend import Catalogue, CatalogueConfig, RecommendConfig, UserBatch, VideoFacts
 from models.rows import one_chunk
-from models.segments import FittedPopularity
+from models.segments import EVERYBODY, FittedPopularity
 from models.towers import FittedRanker, FittedRetrieval
 from models.wals import FittedWals
 from schemas import columns as col

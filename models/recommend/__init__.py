@@ -7,11 +7,9 @@ exploration takes the places that it has.
 """
 
 from models.recommend._batch import (
-    Candidates,
     Ranking,
     Recommendations,
     candidate_scores,
-    joined,
     proposals,
     rank_one,
     recommend_batch,
@@ -19,8 +17,7 @@ from models.recommend._batch import (
     score_matrix,
     shown,
 )
-from models.recommend._candidates import Filter, propose
-from models.recommend._catalogue import EVERYBODY, Catalogue, UserBatch, VideoFacts
+from models.recommend._catalogue import Catalogue, UserBatch, VideoFacts
 from models.recommend._config import (
     COMPONENTS,
     GENERATORS,
@@ -37,18 +34,15 @@ from models.recommend._rows import FILL, REASONS, rows, sources_text
 
 __all__ = [
     "COMPONENTS",
-    "EVERYBODY",
     "FILL",
     "GENERATORS",
     "REASONS",
-    "Candidates",
     "Catalogue",
     "CatalogueConfig",
     "Component",
     "Explanation",
     "ExplorationConfig",
     "FallbackConfig",
-    "Filter",
     "Generator",
     "Ranking",
     "RecommendConfig",
@@ -59,9 +53,7 @@ __all__ = [
     "candidate_scores",
     "explain",
     "fallback_lists",
-    "joined",
     "proposals",
-    "propose",
     "rank_one",
     "recommend_batch",
     "recommend_variants",

@@ -9,13 +9,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from models.segments import EVERYBODY
 from schemas.errors import ReelflowError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-
-EVERYBODY = 0
-"""Row of ``Catalogue.local`` for users of no segment that is known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,8 +31,9 @@ def raw_scores(config: RecommendConfig, catalogue: Catalogue, users: UserBatch, 
     """
     scores = np.zeros((len(COMPONENTS), *positions.shape), dtype=np.float32)
     facts = catalogue.facts
+    most = config.weight_matrix().max(axis=0)
     for place, name in enumerate(COMPONENTS):
-        if not config.learn_weights and not config.weight_matrix()[:, place].any():
+        if not config.learn_weights and not most[place]:
             continue
         if name in _VECTORS:
             _products(getattr(users, name), getattr(catalogue, f"{name}_vectors"), positions, scores[place])

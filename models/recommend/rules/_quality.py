@@ -11,10 +11,8 @@ from conf import Section
 from models.recommend.rules._page import Decision, Floats, Page, penalise
 
 
-class Misinformation(Section):
-    """Drops videos whose misinformation score is too high, and puts the suspicious ones down, the more the higher it is."""
-
-    rule: Literal["misinformation"] = "misinformation"
+class _Suspicious(Section):
+    """What a rule about a score between 0 and 1 is told: how much is too much, and what less than that costs."""
 
     max_score: float = Field(ge=0, le=1)
     """A higher one is dropped; a video without a score has 0."""
@@ -23,26 +21,23 @@ class Misinformation(Section):
     """Up to this one nothing happens."""
 
     penalty: float = Field(ge=0)
-    """What comes off a video's score for each unit of misinformation above ``min_score``."""
+    """What comes off a video's score for each unit above ``min_score``."""
+
+
+class Misinformation(_Suspicious):
+    """Drops videos whose misinformation score is too high, and puts the suspicious ones down, the more the higher it is."""
+
+    rule: Literal["misinformation"] = "misinformation"
 
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide by ``VideoFacts.misinformation``."""
         return _by_score(page, page.catalogue.facts.misinformation, self)
 
 
-class Clickbait(Section):
+class Clickbait(_Suspicious):
     """Drops videos whose clickbait score is too high, and puts the suspicious ones down, the more the higher it is."""
 
     rule: Literal["clickbait"] = "clickbait"
-
-    max_score: float = Field(ge=0, le=1)
-    """A higher one is dropped; a video without a score has 0."""
-
-    min_score: float = Field(ge=0, le=1)
-    """Up to this one nothing happens."""
-
-    penalty: float = Field(ge=0)
-    """What comes off a video's score for each unit of clickbait above ``min_score``."""
 
     def __call__(self, page: Page, k: int) -> Decision:
         """Decide by ``VideoFacts.clickbait``."""
@@ -75,7 +70,7 @@ class Age(Section):
         return penalise(page, np.float32(self.penalty) * (1 - np.exp2(-half_lives)), too_old)
 
 
-def _by_score(page: Page, facts: Floats, limits: Misinformation | Clickbait) -> Decision:
+def _by_score(page: Page, facts: Floats, limits: _Suspicious) -> Decision:
     scores = page.of_video(facts)
     above = np.maximum(scores - np.float32(limits.min_score), 0)
     return penalise(page, np.float32(limits.penalty) * above, scores > limits.max_score)
