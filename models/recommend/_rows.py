@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from models.recommend._batch import Recommendations
 from models.recommend._catalogue import Catalogue, UserBatch
 from models.recommend._config import COMPONENTS, GENERATORS, RecommendConfig
+from models.recommend._words import joined, numbers, ranked
 from models.recommend.rules import rule_text
 from schemas import RECOMMENDATIONS, SCORE_PARTS
 from schemas import columns as col
@@ -60,7 +61,7 @@ def _rules_text(
     """Say which rules moved a video, and that exploration drew it: ``creators:3>7``, ``exploration>12``, or nothing."""
     names = [rule.rule for rule in config.rules]
     moved = rule_text(names, lists.before[:, row, place], lists.after[:, row, place]).fill_null("")
-    told = pc.binary_join_element_wise(EXPLORATION, pc.cast(pa.array(place[drawn] + 1), pa.string()), ">")
+    told = pc.binary_join_element_wise(EXPLORATION, numbers(place[drawn] + 1), ">")
     before = moved.filter(pa.array(drawn))
     both = pc.if_else(pc.equal(before, ""), told, pc.binary_join_element_wise(before, told, "|"))
     return pc.replace_with_mask(moved, pa.array(drawn), both)
@@ -76,15 +77,5 @@ def sources_text(generator_ranks: NDArray[np.int32]) -> pa.StringArray:
         One string a video, in row-major order.
     """
     ranks = generator_ranks.reshape(-1, len(GENERATORS))
-    parts = [
-        pc.if_else(
-            pa.array(ranks[:, place] > 0),
-            pc.binary_join_element_wise(name, pc.cast(pa.array(ranks[:, place]), pa.string()), ":"),
-            "",
-        )
-        for place, name in enumerate(GENERATORS)
-    ]
-    # Arrow's own null_handling="skip" loses rows in which everything is null (25.0), so empty parts are trimmed away instead.
-    joined = pc.replace_substring_regex(pc.binary_join_element_wise(*parts, "|"), r"^\|+|\|+$", "")
-    joined = pc.replace_substring_regex(joined, r"\|\|+", "|")
-    return pc.if_else(pc.equal(joined, ""), FILL, joined)
+    cell, generator = np.nonzero(ranks)
+    return joined(cell, ranked(GENERATORS, generator, ranks[cell, generator]), len(ranks)).fill_null(FILL)

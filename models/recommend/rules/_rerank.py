@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.recommend._words import joined, numbers, ranked
 from models.recommend.rules._page import Bools, Floats, Ints, Page, Rule
 
 Ranks = NDArray[np.int32]
@@ -84,18 +85,12 @@ def rule_text(rules: Sequence[str], before: Ranks, after: Ranks) -> pa.StringArr
         One string a video, in row-major order; null where no rule moved it.
     """
     cells = int(np.prod(before.shape[1:]))
-    since, until = before.reshape(len(rules), cells).T, after.reshape(len(rules), cells).T
-    cell, rule = np.nonzero(since)
-    moves = pc.binary_join_element_wise(
-        pc.binary_join_element_wise(
-            pc.take(pa.array(rules, pa.string()), pa.array(rule)), pc.cast(pa.array(since[cell, rule]), pa.string()), ":"
-        ),
-        pc.cast(pa.array(until[cell, rule]), pa.string()),
-        ">",
-    )
-    counts = np.bincount(cell, minlength=len(since))
-    bounds = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
-    return pc.binary_join(pa.ListArray.from_arrays(bounds, moves, mask=pa.array(counts == 0)), "|")
+    since, until = before.reshape(len(rules), cells), after.reshape(len(rules), cells)
+    rule, cell = np.nonzero(since)
+    by_cell = np.argsort(cell, kind="stable")  # the rules of a cell stay in their order
+    rule, cell = rule[by_cell], cell[by_cell]
+    texts = pc.binary_join_element_wise(ranked(rules, rule, since[rule, cell]), numbers(until[rule, cell]), ">")
+    return joined(cell, texts, cells)
 
 
 def _number(ranks: Ranks, columns: Ints, which: Bools) -> None:
