@@ -42,9 +42,9 @@ def raw_scores(config: RecommendConfig, catalogue: Catalogue, users: UserBatch, 
         elif name == "local":
             scores[place] = catalogue.log_local[users.local[:, None], positions]
         elif name == "trend":
-            scores[place] = np.maximum(facts.trend, 0)[positions]
+            scores[place] = np.maximum(facts.trend[positions], 0)
         elif name == "fresh":
-            scores[place] = np.exp2(-facts.age_days / np.float32(config.fresh_half_life_days))[positions]
+            scores[place] = np.exp2(-facts.age_days[positions] / np.float32(config.fresh_half_life_days))
         elif name == "sponsored":
             scores[place] = facts.sponsored[positions]
     return scores
