@@ -17,6 +17,7 @@ from jobs import _bundles, _stage, _verdict
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
+from jobs._tracking import Tracker
 from models.ann import IndexConfig, choose
 from models.ensemble import Ensemble, indexable, save_catalogue
 from models.features import with_text
@@ -33,7 +34,9 @@ _SALT = 4  # the sample is not one that another stage draws
 def run(context: Context) -> Report:
     """Build the serving bundle unless it was made from the same models and catalogue."""
     recipe = _recipe(context)
-    if _bundles.current(context, _bundles.SERVING, recipe) is not None:
+    found = _bundles.current(context, _bundles.SERVING, recipe)
+    if found is not None:
+        Tracker.open().register(found, {})
         return Report(up_to_date=True)
     ensemble = Ensemble.load(*_bundles.folders(_bundles.models(context)))
     today = [Partition(context.last_day)]
@@ -49,7 +52,8 @@ def run(context: Context) -> Report:
         chosen.index.write(folder / INDEX_FILE)
 
     facts = {"videos": len(catalogue.video_ids), "indexed": len(positions), "index": chosen.facts()}
-    _bundles.commit(context, _bundles.SERVING, recipe, write, facts)
+    bundle = _bundles.commit(context, _bundles.SERVING, recipe, write, facts)
+    Tracker.open().register(bundle, {})
     return Report(read={"videos": len(catalogue.video_ids)}, wrote={"indexed videos": len(positions)}, notes=[chosen.note])
 
 
