@@ -65,9 +65,18 @@ class World:
         return found.as_of.day if found else None
 
 
+@pytest.fixture(scope="module")
+def empty(new_workspace):
+    """A workspace whose tracking database is made."""
+    space = new_workspace()
+    with space.environment():
+        Tracker.open()
+    return space
+
+
 @pytest.fixture
-def world(new_workspace, tmp_path):
-    return World(new_workspace(), tmp_path)
+def world(empty, tmp_path):
+    return World(empty.copy_to(tmp_path / "home"), tmp_path)
 
 
 def three_days(world):
