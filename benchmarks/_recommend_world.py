@@ -18,8 +18,8 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
     """Videos in clusters whose sizes fall as a power law, users near three of them: vectors lie as trained ones do.
 
     Gaussian vectors, all at right angles to each other, have no neighbours to find and flatter exact search. WALS vectors are as
-    long as trained ones: on the simulator's 10,477 videos that have one, lengths are distributed as 0.19 times an exponential
-    variable (10, 50, 90, 99, 100 % are at most 0.016, 0.12, 0.47, 0.87, 1.6) and have a rank correlation of 0.85 with popularity.
+    long as trained ones: of the simulator's 10,477 videos that have one, lengths are distributed as 0.19 times an exponential
+    variable (10, 50, 90, 99, 100 % are at most 0.016, 0.12, 0.47, 0.87, 1.6) with a rank correlation of 0.85 with popularity.
     """
     rng = np.random.default_rng(seed)
     size = 1 / np.arange(1, CLUSTERS + 1)
@@ -35,8 +35,8 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
 
     retrieval, wals, ranker, content = (vectors(dim) for dim in (RETRIEVAL, WALS, RANKER, CONTENT))
     popularity = rng.pareto(1.0, n_videos)
-    # log(1 + a Pareto variable of exponent 1) is exponential.
-    lengths = (0.19 * np.log1p(popularity) * rng.lognormal(0, 0.3, n_videos)).astype(np.float32)[:, None]
+    lengths = np.empty((n_videos, 1), dtype=np.float32)
+    lengths[np.argsort(np.log1p(popularity) * rng.lognormal(0, 0.7, n_videos)), 0] = np.sort(rng.exponential(0.19, n_videos))
     watched = np.sort(rng.integers(n_videos, size=(n_users, WATCHED)), axis=1).ravel()
     facts = VideoFacts(
         creator=rng.integers(0, n_videos // 10 + 1, n_videos),
