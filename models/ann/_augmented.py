@@ -4,7 +4,7 @@ Lists and graphs group vectors by their directions, and what is short lies among
 as the longest, and a query has 0 there: products stay what they were, their order is that of the angles, and short vectors come
 to lie together, where nobody looks (Bachrach et al., Speeding Up the Xbox Recommender System Using a Euclidean Transformation
 for Inner-Product Spaces, RecSys 2014; Neyshabur and Srebro, On Symmetric and Asymmetric LSHs for Inner Product Search, ICML
-2015). Both papers also divide by the longest length, which changes no order; without that the products need no scaling back, and
+2015). Both papers also divide by the longest length, which changes no order; without that, products need no scaling back and
 nothing but the vectors has to be kept.
 
 ``ivf_flat`` at recall@100 of 0.95 on 10,477 WALS vectors of the simulator: 2,400 products a query; over the plain ones 4,300.
