@@ -18,8 +18,9 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
     """Videos in clusters whose sizes fall as a power law, users near three of them: vectors lie as trained ones do.
 
     Gaussian vectors, all at right angles to each other, have no neighbours to find and flatter exact search. WALS vectors are
-    as long as trained ones: of the simulator's 10,477 videos that have one, lengths are distributed as 0.19 times an exponential
-    variable (10, 50, 90, 99, 100 % are at most 0.016, 0.12, 0.47, 0.87, 1.6) with a rank correlation of 0.85 with popularity.
+    as long as trained ones: of the simulator's 10,477 videos that have one, lengths are distributed as 0.19 times an
+    exponential variable (10, 50, 90, 99, 100 % are at most 0.016, 0.12, 0.47, 0.87, 1.6), with a rank correlation of 0.85 with
+    popularity.
     """
     rng = np.random.default_rng(seed)
     size = 1 / np.arange(1, CLUSTERS + 1)

@@ -76,7 +76,8 @@ def build_augmented(
     wanted, where = checked(vectors, positions)
     if kind_built(config, len(wanted)) == "flat":
         return build_flat(wanted, where, threads=threads)
-    return AugmentedIndex(build(config, augmented(wanted), where, threads=threads))
+    ivf = config.ivf.model_copy(update={"lists_per_root": config.ivf.augmented_lists_per_root})
+    return AugmentedIndex(build(config.model_copy(update={"ivf": ivf}), augmented(wanted), where, threads=threads))
 
 
 def read_augmented(file: Path, *, mmap: bool = True, threads: int = 1) -> Searcher:
