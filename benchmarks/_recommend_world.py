@@ -17,7 +17,10 @@ LANGUAGES, COUNTRIES, PLACES = 8, 10, 40
 def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBatch]:
     """Videos in clusters whose sizes fall as a power law, users near three of them: vectors lie as trained ones do.
 
-    Gaussian vectors, all at right angles to each other, have no neighbours to find and flatter exact search.
+    Gaussian vectors, all at right angles to each other, have no neighbours to find and flatter exact search. WALS vectors are
+    as long as trained ones: of the simulator's 10,477 videos that have one, lengths are distributed as 0.19 times an
+    exponential variable (10, 50, 90, 99, 100 % are at most 0.016, 0.12, 0.47, 0.87, 1.6), with a rank correlation of 0.85 with
+    popularity.
     """
     rng = np.random.default_rng(seed)
     size = 1 / np.arange(1, CLUSTERS + 1)
@@ -33,6 +36,8 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
 
     retrieval, wals, ranker, content = (vectors(dim) for dim in (RETRIEVAL, WALS, RANKER, CONTENT))
     popularity = rng.pareto(1.0, n_videos)
+    lengths = np.empty((n_videos, 1), dtype=np.float32)
+    lengths[np.argsort(np.log1p(popularity) * rng.lognormal(0, 0.7, n_videos)), 0] = np.sort(rng.exponential(0.19, n_videos))
     watched = np.sort(rng.integers(n_videos, size=(n_users, WATCHED)), axis=1).ravel()
     facts = VideoFacts(
         creator=rng.integers(0, n_videos // 10 + 1, n_videos),
@@ -51,7 +56,7 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
         video_ids=np.arange(n_videos),
         popularity=popularity,
         retrieval_vectors=unit(retrieval[0]),
-        wals_vectors=wals[0] * 0.1,
+        wals_vectors=unit(wals[0]) * lengths,
         ranker_vectors=ranker[0] * 0.1,
         eligible=rng.random(n_videos) < 0.99,
         countries=tuple(f"C{n}" for n in range(COUNTRIES)),

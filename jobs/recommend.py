@@ -19,7 +19,7 @@ from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Pending, Unit
 from jobs._window import iso
 from jobs._worker import Model, recommend_batches
-from jobs.index import CATALOGUE, INDEX_FILE
+from jobs.index import CATALOGUE, INDEXES
 from models.bundle import Bundle
 from models.ensemble import POPULARITY, load_catalogue
 from models.recommend import FallbackConfig, RecommendConfig, fallback_lists, shown
@@ -73,7 +73,7 @@ def model_of(context: Context) -> Model:
         wals=wals,
         towers=towers,
         catalogue=serving / CATALOGUE,
-        index=serving / INDEX_FILE,
+        indexes=serving / INDEXES,
         queries=tuple(context.lake.files(QUERY_TEXT, [Partition(context.last_day)])),
         as_of=context.as_of,
         config_json=ranking(context).model_dump_json(),

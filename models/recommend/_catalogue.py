@@ -125,15 +125,9 @@ class Catalogue:
         return np.flatnonzero(self.eligible & self.wals_vectors.any(axis=1))
 
     @cached_property
-    def wals_known(self) -> Floats:
-        """Vectors of ``wals_positions``: float32 ``(n_known, f)``."""
-        return self.wals_vectors[self.wals_positions]
-
-    @cached_property
-    def described(self) -> tuple[Ints, Floats]:
-        """Eligible positions of videos with a title or tags, ascending int64 ``(n,)``, and their content float32 ``(n, c)``."""
-        positions = np.flatnonzero(self.eligible & self.facts.content.any(axis=1))
-        return positions, self.facts.content[positions]
+    def described_positions(self) -> Ints:
+        """Eligible positions of videos with a title or tags, ascending: int64 ``(n_described,)``."""
+        return np.flatnonzero(self.eligible & self.facts.content.any(axis=1))
 
     def fresh(self, days: float) -> tuple[Ints, Floats]:
         """Eligible positions of videos uploaded at most so long ago, ascending, and their ranker vectors."""

@@ -27,7 +27,7 @@ def model_of(space):
         wals=folder / "wals" / "20260108T000000Z" / "final",
         towers=folder / "towers" / "20260108T000000Z" / "final",
         catalogue=folder / "serving" / "20260108T000000Z" / "catalogue",
-        index=folder / "serving" / "20260108T000000Z" / "index.faiss",
+        indexes=folder / "serving" / "20260108T000000Z" / "indexes",
         queries=tuple(space.lake.files(QUERY_TEXT, [TODAY])),
         as_of=SECOND,
         config_json=config.model_dump_json(),
