@@ -2,7 +2,8 @@
 
 A planted platform (``_recommend_world``) whose users come in batches of the configured size, as Spark hands them to workers;
 each worker has one core. What the towers make of a user's features before that is not in it.
-``REELFLOW_BENCH_VIDEOS=N,N`` sets the catalogues, ``REELFLOW_BENCH_USERS=N`` the users of each.
+``REELFLOW_BENCH_VIDEOS=N,N`` sets the catalogues, ``REELFLOW_BENCH_USERS=N`` the users of each, ``REELFLOW_BENCH_PLACES=N``
+the local segments.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from implicit.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
 from benchmarks._figure import Figure, best_seconds
+from benchmarks._recommend_memory import private_mb
 from benchmarks._recommend_world import WALS, world
 from conf import load
 from models.ann import IndexConfig, VectorIndex, choose
@@ -29,6 +31,7 @@ from models.recommend import Catalogue, RecommendConfig, UserBatch, _batch, reco
 
 VIDEOS = tuple(int(n) for n in os.environ.get("REELFLOW_BENCH_VIDEOS", "20000,100000,200000").split(","))
 USERS = int(os.environ.get("REELFLOW_BENCH_USERS", "4096"))
+PLACES = int(os.environ.get("REELFLOW_BENCH_PLACES", "40"))
 TODAY = date(2026, 1, 8)
 _STEPS = {
     "candidates": (_batch, "_proposals"),
@@ -44,7 +47,7 @@ def measure() -> Iterator[Figure]:
     every = {"ranker": 0.5, "retrieval": 0.7, "wals": 1.0, "popular": 0.1, "local": 0.1, "trend": 0.1, "fresh": 0.1}
     config = config.weighing({**every, "sponsored": 0.1})
     for n_videos in VIDEOS:
-        catalogue, users = world(USERS, n_videos)
+        catalogue, users = world(USERS, n_videos, places=PLACES)
         index = _index(catalogue, users)
         with threadpool_limits(1):
             yield from _figures(config, catalogue, users, index)
@@ -61,6 +64,8 @@ def _figures(config: RecommendConfig, catalogue: Catalogue, users: UserBatch, in
     yield Figure(
         f"all of it, {cores} cores, {size}", "users/s", _on_every_core(cores, config, catalogue, users, index), reference, name
     )
+    private, local = private_mb(config, catalogue, some, index, TODAY), catalogue.local.nbytes / 2**20
+    yield Figure(f"private memory of a worker, {size}", "MB", private, local, f"popularity of {PLACES} local segments, mapped")
     alone, steps = _with_steps(config, catalogue, some, index)
     for step, seconds in steps.items():
         yield Figure(f"  {step}, {size}", "% of one core's time", 100 * seconds / alone, 100, "all of it")

@@ -147,7 +147,8 @@ class Catalogue:
         """The ``k`` best eligible positions of one segment, or all of them: int32."""
         positions = np.flatnonzero(self.eligible)
         keys = pack(self.local[segment, positions], positions)
-        return unpack(smallest(keys[None], min(k, len(keys))))[1][0].astype(np.int32)
+        _, best = unpack(smallest(keys[None], min(k, len(keys))))
+        return np.asarray(best[0], dtype=np.int32)
 
     @cached_property
     def wals_positions(self) -> Ints:
