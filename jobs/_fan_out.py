@@ -63,16 +63,25 @@ def fan_out(
             return list(pool.map(work, runs))
     from jobs._session import spark_session
 
-    spark = spark_session(context.stage).sparkContext
-    runs = cut(units, weights, spark.defaultParallelism * config.chunks_per_core)
+    cores = spark_session(context.stage).sparkContext.defaultParallelism
+    return by_spark(context, cut(units, weights, cores * config.chunks_per_core), work)
 
-    def task(run: Sequence[T]) -> tuple[R, int]:
-        return work(run), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def by_spark(context: Context, units: Sequence[T], work: Callable[[T], R]) -> list[R]:
+    """Do ``work`` on each unit in a worker of the stage's Spark session, a task each; results come in order of the units."""
+    if not units:
+        return []
+    from jobs._session import spark_session
+
+    spark = spark_session(context.stage).sparkContext
+
+    def task(unit: T) -> tuple[R, int]:
+        return work(unit), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     finished = threading.Event()
-    threading.Thread(target=_report, args=(context, spark.statusTracker(), len(runs), finished), daemon=True).start()
+    threading.Thread(target=_report, args=(context, spark.statusTracker(), len(units), finished), daemon=True).start()
     try:
-        done = spark.parallelize(runs, len(runs)).map(task).collect()
+        done = spark.parallelize(units, len(units)).map(task).collect()
     finally:
         finished.set()
     _peaks_kb.extend(peak for _, peak in done)
