@@ -87,7 +87,7 @@ ALL = [0, 1, 2]  # 40 users in batches of 16
 
 
 def disturbed(monkeypatch, space, *, by, stop_after=None):
-    """Run the stage, whose parts are made ``by`` something; returns the numbers of those that were to be made, and its report."""
+    """Run the stage, whose parts are made ``by`` something; the numbers of those that were to be made, and the report."""
     asked = []
 
     def some(context, parts, make):
