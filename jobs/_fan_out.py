@@ -61,27 +61,25 @@ def fan_out(
         runs = cut(units, weights, config.threads) if units else []
         with ThreadPoolExecutor(config.threads) as pool:  # the kernels let go of the interpreter
             return list(pool.map(work, runs))
-    from jobs._session import spark_session
-
-    cores = spark_session(context.stage).sparkContext.defaultParallelism
-    return by_spark(context, cut(units, weights, cores * config.chunks_per_core), work)
+    return by_spark(context, units, work, weights=weights)
 
 
-def by_spark(context: Context, units: Sequence[T], work: Callable[[T], R]) -> list[R]:
-    """Do ``work`` on each unit in a worker of the stage's Spark session, a task each; results come in order of the units."""
+def by_spark(context: Context, units: Sequence[T], work: Callable[[Sequence[T]], R], *, weights: Sequence[float]) -> list[R]:
+    """As :func:`fan_out`, but in workers of the stage's Spark session however little there is to do."""
     if not units:
         return []
     from jobs._session import spark_session
 
     spark = spark_session(context.stage).sparkContext
+    runs = cut(units, weights, spark.defaultParallelism * load("fan_out", FanOutConfig).chunks_per_core)
 
-    def task(unit: T) -> tuple[R, int]:
-        return work(unit), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    def task(run: Sequence[T]) -> tuple[R, int]:
+        return work(run), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     finished = threading.Event()
-    threading.Thread(target=_report, args=(context, spark.statusTracker(), len(units), finished), daemon=True).start()
+    threading.Thread(target=_report, args=(context, spark.statusTracker(), len(runs), finished), daemon=True).start()
     try:
-        done = spark.parallelize(units, len(units)).map(task).collect()
+        done = spark.parallelize(runs, len(runs)).map(task).collect()
     finally:
         finished.set()
     _peaks_kb.extend(peak for _, peak in done)

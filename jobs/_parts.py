@@ -84,8 +84,14 @@ def begin(folder: Path, recipe_digest: str, *, afresh: bool) -> Path:
     return found
 
 
+def make_parts(work: Work, parts: Sequence[Part]) -> None:
+    """Make some parts, one after the other; runs in a Spark worker."""
+    for part in parts:
+        make_part(work, part)
+
+
 def make_part(work: Work, part: Part) -> None:
-    """Make the lists of a part's users unless they are there; runs in a Spark worker."""
+    """Make the lists of a part's users unless they are there."""
     target = work.folder / part.name
     if target.exists():  # Spark may try a task again
         return

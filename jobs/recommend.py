@@ -17,7 +17,7 @@ import numpy as np
 from conf import load
 from jobs import _bundles, _stage, _verdict
 from jobs._fan_out import by_spark
-from jobs._parts import Part, Work, begin, cut_users, link, make_part
+from jobs._parts import Part, Work, begin, cut_users, link, make_parts
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
@@ -51,7 +51,7 @@ def run(context: Context) -> Report:
     missing = work.missing(parts)
     resumed = [f"resumed: {len(parts) - len(missing)} of {len(parts)} parts were there"] if len(missing) < len(parts) else []
     context.say("; ".join([f"{users:,} users", *resumed]))
-    by_spark(context, missing, partial(make_part, work))
+    by_spark(context, missing, partial(make_parts, work), weights=[part.stop - part.start for part in missing])
     staged = context.lake.staging(RECOMMENDATIONS)
     link(work, parts, staged)
     written = context.lake.commit(RECOMMENDATIONS, today, staged, recipe, by_spark=False)

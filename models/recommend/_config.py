@@ -134,7 +134,7 @@ class RecommendConfig(Section):
     """Users that one call handles; memory is about 120 bytes a user and candidate."""
 
     user_partitions: int = Field(ge=1)
-    """Parts of the users: each is a task of Spark, a file of the table, and made only once where a run is killed and started
+    """Parts of the users: each is a file of the table, and made only once where a run is killed and started
     again. They are whole batches, so there are at most as many; lists do not depend on it."""
 
     segments: tuple[SegmentConfig, ...]

@@ -218,7 +218,7 @@ def _change_recommend(space: Workspace) -> None:
 
 def _run_recommend(space: Workspace) -> bool:
     """Without Spark, which only hands the parts to workers."""
-    recommend.by_spark = lambda _, parts, make: [make(part) for part in parts]
+    recommend.by_spark = lambda _, parts, make, **__: make(parts)
     return _run(recommend, *DAY)(space)
 
 

@@ -86,27 +86,27 @@ def test_spark_writes_what_one_process_would(spark, space):
 ALL = [0, 1, 2]  # 40 users in batches of 16
 
 
-def disturbed(monkeypatch, space, *, by, stop_after=None):
+def disturbed(monkeypatch, space, *options, by, stop_after=None):
     """Run the stage, whose parts are made ``by`` something; the numbers of those that were to be made, and the report."""
     asked = []
 
-    def some(context, parts, make):
+    def some(context, parts, make, *, weights):
         asked.extend(part.number for part in parts)
-        by(context, parts[:stop_after], make)
+        by(context, parts[:stop_after], make, weights=weights[:stop_after])
         if stop_after is not None:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(recommend, "by_spark", some)
         try:
-            return asked, space.run(recommend, "--as-of", iso(SECOND))
+            return asked, space.run(recommend, "--as-of", iso(SECOND), *options)
         except KeyboardInterrupt:
             return asked, None
 
 
-def here(_, parts, make):
-    for part in parts:
-        make(part)
+def here(_, parts, make, *, weights):
+    assert len(weights) == len(parts)
+    make(parts)
 
 
 def lists(space):
@@ -149,12 +149,8 @@ def test_what_other_settings_users_or_force_left_is_not_gone_on_from(space, tmp_
 def test_forced_it_makes_all_parts_afresh(space, tmp_path, monkeypatch):
     killed = space.copy_to(tmp_path / "killed", SETTINGS)
     disturbed(monkeypatch, killed, by=here, stop_after=2)
-    asked = []
-    monkeypatch.setattr(
-        recommend, "by_spark", lambda _, parts, make: [(asked.append(part.number), make(part)) for part in parts]
-    )
-    assert killed.run(recommend, "--as-of", iso(SECOND), "--force").notes == []
-    assert asked == ALL
+    asked, report = disturbed(monkeypatch, killed, "--force", by=here)
+    assert (asked, report.notes) == (ALL, [])
 
 
 def test_killed_before_it_tidied_up_the_next_run_does(space, tmp_path, monkeypatch):
