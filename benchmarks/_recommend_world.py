@@ -11,10 +11,10 @@ Floats = NDArray[np.float32]
 
 CLUSTERS, WATCHED = 300, 40
 RETRIEVAL, WALS, RANKER, CONTENT = 64, 32, 32, 64
-LANGUAGES, COUNTRIES, PLACES = 8, 10, 40
+LANGUAGES, COUNTRIES = 8, 10
 
 
-def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBatch]:
+def world(n_users: int, n_videos: int, *, places: int = 40, seed: int = 0) -> tuple[Catalogue, UserBatch]:
     """Videos in clusters whose sizes fall as a power law, users near three of them: vectors lie as trained ones do.
 
     Gaussian vectors, all at right angles to each other, have no neighbours to find and flatter exact search. WALS vectors are
@@ -62,8 +62,8 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
         countries=tuple(f"C{n}" for n in range(COUNTRIES)),
         blocked=rng.random((COUNTRIES, n_videos)) < 0.01,
         languages=tuple(f"l{n}" for n in range(LANGUAGES)),
-        local_segments=("all", *(f"place={n}" for n in range(1, PLACES))),
-        local=(popularity * rng.gamma(1.0, size=(PLACES, n_videos))).astype(np.float32),
+        local_segments=("all", *(f"place={n}" for n in range(1, places))),
+        local=np.stack([(popularity * rng.gamma(1.0, size=n_videos)).astype(np.float32) for _ in range(places)]),
         facts=facts,
     )
     users = UserBatch(
@@ -74,7 +74,7 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
         content=unit(content[1]),
         country=rng.integers(-1, COUNTRIES, n_users),
         language=rng.integers(0, LANGUAGES, n_users),
-        local=rng.integers(0, PLACES, n_users),
+        local=rng.integers(0, places, n_users),
         segment=rng.integers(0, 3, n_users),
         watched_indptr=np.arange(n_users + 1) * WATCHED,
         watched=watched,

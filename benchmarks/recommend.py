@@ -4,7 +4,8 @@ A planted platform (``_recommend_world``) whose users come in batches of the con
 each worker has one core. What the towers make of a user's features before that is not in it. Each search is compared with
 ``implicit``'s ``recommend(N=100)`` over the same vectors for the same users, both without what they watched; the share of the
 exact answer that it finds stands beside. Indexes are tuned on other users.
-``REELFLOW_BENCH_VIDEOS=N,N`` sets the catalogues, ``REELFLOW_BENCH_USERS=N`` the users of each.
+``REELFLOW_BENCH_VIDEOS=N,N`` sets the catalogues, ``REELFLOW_BENCH_USERS=N`` the users of each, ``REELFLOW_BENCH_PLACES=N``
+the local segments.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks._figure import Figure, best_seconds
+from benchmarks._recommend_memory import private_mb
 from benchmarks._recommend_world import world
 from conf import load
 from models.ann import Choice, IndexConfig, choose
@@ -43,6 +45,7 @@ from models.recommend._candidates import Filter
 
 VIDEOS = tuple(int(n) for n in os.environ.get("REELFLOW_BENCH_VIDEOS", "20000,100000,200000").split(","))
 USERS = int(os.environ.get("REELFLOW_BENCH_USERS", "4096"))
+PLACES = int(os.environ.get("REELFLOW_BENCH_PLACES", "40"))
 TODAY = date(2026, 1, 8)
 DEPTH, TURNS = 100, 4
 _STEPS = {
@@ -59,7 +62,7 @@ def measure() -> Iterator[Figure]:
     every = {"ranker": 0.5, "retrieval": 0.7, "wals": 1.0, "popular": 0.1, "local": 0.1, "trend": 0.1, "fresh": 0.1}
     config = config.weighing({**every, "sponsored": 0.1})
     for n_videos in VIDEOS:
-        catalogue, users = world(USERS, n_videos)
+        catalogue, users = world(USERS, n_videos, places=PLACES)
         with threadpool_limits(1):
             yield from _figures(config, catalogue, users)
 
@@ -83,6 +86,8 @@ def _figures(config: RecommendConfig, catalogue: Catalogue, users: UserBatch) ->
     cores = os.cpu_count() or 1
     whole = _on_every_core(cores, config, catalogue, users, indexes)
     yield Figure(f"all of it, {cores} cores, {size}", "users/s", whole, rates["wals"], "implicit recommend(N=100), one thread")
+    private, local = private_mb(config, catalogue, some, indexes, TODAY), catalogue.local.nbytes / 2**20
+    yield Figure(f"private memory of a worker, {size}", "MB", private, local, f"popularity of {PLACES} local segments, mapped")
     alone, steps = _with_steps(config, catalogue, some, indexes)
     for step, seconds in steps.items():
         yield Figure(f"  {step}, {size}", "% of one core's time", 100 * seconds / alone, 100, "all of it")
