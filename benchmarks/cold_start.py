@@ -45,7 +45,8 @@ class Compared:
 
     def __str__(self) -> str:
         found = f"new {self.kind:<6} {METRIC} {self.final:.4f}, popularity {self.popularity:.4f}"
-        return f"{found}, difference {self.final - self.popularity:+.4f} ({self.low:+.4f} to {self.high:+.4f}), {self.users:,} users"
+        difference = f"{self.final - self.popularity:+.4f} ({self.low:+.4f} to {self.high:+.4f})"
+        return f"{found}, difference {difference}, {self.users:,} users"
 
 
 def compared(lake: Lake) -> list[Compared]:
@@ -72,8 +73,8 @@ def _compared(rows: Sequence[Mapping[str, Any]], kind: str) -> Compared:
         final, other, above = (own[key] for key in ((FINAL, "none"), (POPULARITY, "none"), (FINAL, POPULARITY)))
     except KeyError as error:
         raise TableError(
-            f"table {EVALUATION.name}: found no {METRIC} of new {kind} for {error.args[0][0]}; expected a simulated platform of "
-            "the size that make run takes, where at least evaluation.min_slice_users are new"
+            f"table {EVALUATION.name}: found no {METRIC} of new {kind} for {error.args[0][0]}; expected a platform of the size "
+            "that make run simulates, where at least evaluation.min_slice_users are new"
         ) from error
     return Compared(kind, above[col.USERS], final[col.VALUE], other[col.VALUE], above[col.LOW], above[col.HIGH])
 

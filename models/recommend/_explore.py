@@ -1,10 +1,10 @@
 """Exploration: configured places of a list that show videos of which not enough is known (S7).
 
 What a place shows is drawn by a softmax over the scores of the user's candidates that are new or hardly shown and did not make
-the list by themselves, without repeats, less those that the rule ``creators`` forbids at that place: between the videos above and
-those that would follow. No list is then further from the rule than it was before. The draw depends on the user, the day and the place alone, so a list that is made again
-is the same; the probability with which it was drawn goes into the table, for the unbiased estimates that logged feedback allows
-(Swaminathan and Joachims, Counterfactual risk minimization, ICML 2015).
+the list by themselves, without repeats, less those that the rule ``creators`` forbids between the videos above and those that
+would follow. The draw depends on the user, the day and the place alone, so a list that is made again is the same; the probability
+with which it was drawn goes into the table, for the unbiased estimates that logged feedback allows (Swaminathan and Joachims,
+Counterfactual risk minimization, ICML 2015).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def explore(
     A place for which nothing is left that may be explored there stays as it is, and so does a list that ends before its slot.
 
     A drawn video parts the others without changing their order, so it can only bring too many of its own creator together:
-    whether it does is all that is asked, and windows that held remain so. Of near-duplicates, the rules left one in ``columns``.
+    whether it does is all that is asked, and windows that held still hold. Of near-duplicates the rules left one.
 
     Args:
         config: the slots, and what may be explored.

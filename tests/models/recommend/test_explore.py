@@ -209,7 +209,7 @@ class TestCreators:
         st.lists(st.integers(-1, 4), min_size=12, max_size=40),
         st.integers(1, 3), st.integers(2, 7), st.sets(st.integers(1, 12), min_size=1), st.integers(2, 12), st.integers(0, 9),
     )  # fmt: skip
-    def test_no_window_holds_too_many_that_did_not_before(self, creators, most, window, slots, k, day):
+    def test_no_window_holds_too_many_that_did_not_before(self, creators, most, window, slots, k, day):  # noqa: PLR0917
         """Any order at all, so windows may be broken before: exploration breaks none, and mends some."""
         rule, n = Creators(max_in_window=most, window=window), len(creators)
         found, _ = world(0, n, 1)
