@@ -2,8 +2,8 @@
 
 What a place shows is drawn by a softmax over the scores of the user's candidates that are new or hardly shown and did not make
 the list by themselves, without repeats, less those that the rule ``creators`` forbids between the videos above and those that
-would follow. The draw depends on the user, the day and the place alone, so a list that is made again is the same; the probability
-with which it was drawn goes into the table, for the unbiased estimates that logged feedback allows (Swaminathan and Joachims,
+would follow. The draw depends on the user, the day and the place alone, so a list that is made again is the same; its
+probability goes into the table, for the unbiased estimates that logged feedback allows (Swaminathan and Joachims,
 Counterfactual risk minimization, ICML 2015).
 """
 
