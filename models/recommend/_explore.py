@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -116,6 +117,10 @@ def _draw(logits: NDArray[np.float64], point: NDArray[np.float64]) -> tuple[Ints
 
 def _uniform(user_ids: Ints, day: date, slot: int, salt: str) -> NDArray[np.float64]:
     """A number in [0, 1) for each user, of this day and slot alone."""
-    seed = hashed_text(pa.array([f"{day.isoformat()} {slot}"]), salt).view(np.int64)
-    words = hashed_pairs(user_ids, np.broadcast_to(seed, len(user_ids)))
+    words = hashed_pairs(user_ids, np.broadcast_to(_seed(day, slot, salt), len(user_ids)))
     return (words >> np.uint64(11)).astype(np.float64) / 2**53
+
+
+@cache
+def _seed(day: date, slot: int, salt: str) -> NDArray[np.int64]:
+    return hashed_text(pa.array([f"{day.isoformat()} {slot}"]), salt).view(np.int64)
