@@ -1,31 +1,36 @@
 """Compute the top k videos of every user on Spark, and the lists for users who have no row.
 
 Reads the bundles ``wals``, ``towers`` and ``serving`` of this ``as_of`` and ``user_features``; writes ``recommendations`` and
-``fallback_recommendations``. Workers map the same arrays from disk and handle whole batches of users at a time.
+``fallback_recommendations``. Workers map the same arrays from disk and handle whole batches of users at a time. A run that was
+killed goes on with the parts of the users whose lists are missing (``jobs._parts``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
-import pyarrow as pa
-from pyspark.sql import SparkSession
+import numpy as np
 
 from conf import load
 from jobs import _bundles, _stage, _verdict
+from jobs._fan_out import by_spark
+from jobs._parts import Part, Work, begin, cut_users, link, make_parts
 from jobs._recipe import Recipe, code_version
-from jobs._session import read_files, spark_session, struct_of
 from jobs._stage import Context, Report
-from jobs._tables import Manifest, Partition, Pending, Unit
+from jobs._tables import Partition, Pending, Unit
 from jobs._window import iso
-from jobs._worker import Model, recommend_batches
-from jobs.index import CATALOGUE, INDEX_FILE
+from jobs._worker import Model
+from jobs.index import CATALOGUE, INDEXES
 from models.bundle import Bundle
 from models.ensemble import POPULARITY, load_catalogue
 from models.recommend import FallbackConfig, RecommendConfig, fallback_lists, shown
 from models.segments import FittedPopularity
 from schemas import FALLBACK_RECOMMENDATIONS, QUERY_TEXT, RECOMMENDATIONS, USER_FEATURES
 from schemas import columns as col
+from schemas.errors import ReelflowError
 
 _TABLES = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
 
@@ -36,17 +41,26 @@ def run(context: Context) -> Report:
     bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
     recipe, today = _recipe(context, config, bundles), Partition(context.last_day)
     if not context.force and context.lake.first_status(_TABLES, today, recipe).current:
+        shutil.rmtree(_unfinished(context), ignore_errors=True)  # of a run that was killed when all was done but this
         return Report(up_to_date=True)
     model = model_of(context)
-    users = context.lake.manifest(USER_FEATURES, today)
-    assert users is not None
-    context.say(f"{users.rows:,} users")
-    written = _recommend(context, spark_session("recommend"), model, recipe, config.user_partitions)
+    parts = _parts(context, config)
+    users = parts[-1].stop if parts else 0
+    folder = begin(_unfinished(context), recipe.digest, afresh=context.force)
+    work = Work(folder, model, tuple(context.lake.files(USER_FEATURES, [today])), config.users_per_batch)
+    missing = work.missing(parts)
+    resumed = [f"resumed: {len(parts) - len(missing)} of {len(parts)} parts were there"] if len(missing) < len(parts) else []
+    context.say("; ".join([f"{users:,} users", *resumed]))
+    by_spark(context, missing, partial(make_parts, work), weights=[part.stop - part.start for part in missing])
+    staged = context.lake.staging(RECOMMENDATIONS)
+    link(work, parts, staged)
+    written = context.lake.commit(RECOMMENDATIONS, today, staged, recipe, by_spark=False)
     popularity = FittedPopularity.load(model.wals / POPULARITY)
     allowed = shown(config, load_catalogue(model.catalogue))
     fallback = fallback_lists(load("fallback", FallbackConfig), popularity, allowed, config.k)
     lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
-    return Report(read={"users": users.rows}, wrote={"rows": written.rows, "fallback rows": lists.rows})
+    shutil.rmtree(_unfinished(context), ignore_errors=True)
+    return Report(read={"users": users}, wrote={"rows": written.rows, "fallback rows": lists.rows}, notes=resumed)
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
@@ -73,7 +87,7 @@ def model_of(context: Context) -> Model:
         wals=wals,
         towers=towers,
         catalogue=serving / CATALOGUE,
-        index=serving / INDEX_FILE,
+        indexes=serving / INDEXES,
         queries=tuple(context.lake.files(QUERY_TEXT, [Partition(context.last_day)])),
         as_of=context.as_of,
         config_json=ranking(context).model_dump_json(),
@@ -84,24 +98,30 @@ def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bun
     inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
     for table in (USER_FEATURES, QUERY_TEXT):
         inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
-    code = code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas")
+    code = code_version("jobs/recommend.py", "jobs/_parts.py", "jobs/_worker.py", "models", "schemas")
     fallback = load("fallback", FallbackConfig).model_dump(mode="json")
     return Recipe(inputs, code, {"as_of": iso(context.as_of), "fallback": fallback, **config.model_dump(mode="json")})
 
 
-def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Recipe, parts: int) -> Manifest:
+def _unfinished(context: Context) -> Path:
+    """Where the parts of an ``as_of`` lie until its table is live."""
+    return context.run_folder / "lists"
+
+
+def _parts(context: Context, config: RecommendConfig) -> list[Part]:
+    """The users of the day in parts: ranges of ids, so that the table is sorted if each part is.
+
+    Raises:
+        ReelflowError: the users are not in order.
+    """
     today = Partition(context.last_day)
-    users = read_files(spark, USER_FEATURES, context.lake.files(USER_FEATURES, [today]))
-
-    def recommend(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        return recommend_batches(model, batches)
-
-    # Ranges of users in order: each output file is sorted, and so are the files.
-    ordered = users.repartitionByRange(parts, col.USER_ID).sortWithinPartitions(col.USER_ID)
-    rows = ordered.mapInArrow(recommend, struct_of(RECOMMENDATIONS))
-    staged = context.lake.staging(RECOMMENDATIONS)
-    rows.write.parquet(str(staged))
-    return context.lake.commit(RECOMMENDATIONS, today, staged, recipe)
+    ids = context.lake.read(USER_FEATURES, [today], [col.USER_ID])[col.USER_ID].to_numpy()
+    if bool((np.diff(ids) <= 0).any()):
+        raise ReelflowError(
+            f"table {USER_FEATURES.name}, {today.path}: found users out of order or twice, expected ascending ids, each once; "
+            "run the features stage again with --force"
+        )
+    return cut_users(len(ids), users_per_batch=config.users_per_batch, parts=config.user_partitions)
 
 
 def main() -> None:
