@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import _evaluation, _expectations, _stage, _verdict, data_docs
+from jobs import _approval, _evaluation, _expectations, _stage, _verdict, data_docs
 from jobs._stage import Context, Report
 from jobs._tables import Partition
 from jobs._window import HOUR, iso
@@ -129,6 +129,8 @@ def _quality(verdict: Mapping[str, Any]) -> list[str]:
                 continue
             lines.append(f"            {title:<12}" + "".join(f"{metrics[prefix + name]:>14.4f}" for name in _FIGURES))
     lines.append(f"Verdict     {verdict['reason']}")
+    if answer := _approval.said(verdict):
+        lines.append(f"            {answer}")
     return lines
 
 
@@ -141,7 +143,7 @@ def _live(context: Context, verdict: Mapping[str, Any]) -> list[str]:
         f"Live        version {live.version} ({live.model_version}) as of {iso(live.as_of)}, from {fresh}: "
         f"{live.users:,} users, {live.rows:,} rows, expires {iso(live.expires_at)}"
     ]
-    if verdict and not verdict["passed"]:
+    if verdict and not _approval.stands(verdict):
         said.append("            the gate refused this run's models; what was live before stays live")
     return said
 
