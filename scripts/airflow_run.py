@@ -92,6 +92,7 @@ def migrate(home: Path, environment: dict[str, str]) -> None:
     done = subprocess.run([PROGRAM, "db", "migrate"], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunFailedError(f"airflow db migrate failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    (home / "airflow" / "pools.json").unlink(missing_ok=True)
     make_pools(home, environment)
     stamp.write_text(version, encoding="utf-8")
 

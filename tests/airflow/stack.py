@@ -78,6 +78,7 @@ class Stack:
 
     def make_pools(self) -> None:
         """Make the pools as `make up` does."""
+        os.environ["REELFLOW_AIRFLOW_VENV"] = sys.prefix
         sys.path.insert(0, str(_REPOSITORY / "scripts"))
         from airflow_run import make_pools
 
