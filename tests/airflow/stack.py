@@ -170,6 +170,9 @@ class Stack:
             "reprocess_behavior": "completed",
             "max_active_runs": runs,
         }
+        # One backfill a DAG: of the one before, the scheduler notes the end every half a minute.
+        ended = lambda: all(found["completed_at"] for found in self.get("/backfills", dag_id=dag_id)["backfills"])  # noqa: E731
+        wait_for(ended, "the end of the backfill before")
         return int(self.send("POST", "/backfills", body)["id"])
 
     def runs(self, dag_id: str) -> dict[str, dict[str, Any]]:

@@ -47,8 +47,8 @@ def main(stage, arguments):
 
 
 def note(stage, given, what):
-    entry = {"stage": stage, "as_of": given.as_of, "what": what, "kind": os.environ.get("REELFLOW_KIND"), "pid": os.getpid(),
-             "force": given.force, "lane": given.lane}
+    entry = {"stage": stage, "as_of": given.as_of, "what": what, "kind": os.environ.get("REELFLOW_KIND"),
+             "pid": os.getpid(), "force": given.force, "lane": given.lane}
     with (HOME / "trace").open("a") as trace:
         print(json.dumps(entry), file=trace, flush=True)
 
@@ -109,7 +109,8 @@ def publish(stage, given, folder, told):
 
     def rows(table, keys):
         basic = {"int64": 1, "int32": 1, "double": 0.5, "float": 0.5, "string": "x"}
-        made = [{**{f.name: basic.get(str(f.type)) for f in table.arrow if not f.nullable}, **shared, **key} for key in keys]
+        needed = {field.name: basic.get(str(field.type)) for field in table.arrow if not field.nullable}
+        made = [{**needed, **shared, **key} for key in keys]
         full = [{name: row.get(name) for name in table.columns} for row in made]
         return pa.Table.from_pylist(full, schema=table.arrow)
 
@@ -120,7 +121,7 @@ def publish(stage, given, folder, told):
         meet(told)
         yield from rows(RECOMMENDATIONS, lists).to_batches()
 
-    publication = Publication(as_of=as_of, generation=store.next_generation(), model_version=version, expires_at=shared["expires_at"])
+    publication = Publication(generation=store.next_generation(), **shared)
     result = store.publish(publication, batches(), rows(FALLBACK_RECOMMENDATIONS, fallback), 3)
     (folder / "publish.json").write_text(json.dumps({"facts": {"status": str(result.status), "version": result.version}}))
     return f"version {result.version} is {result.status}"

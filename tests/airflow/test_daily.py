@@ -228,7 +228,7 @@ class TestApproval:
 def asked(stack: Stack, run: str) -> dict[str, Any]:
     """Wait until a person is asked; the question."""
     wait_for(lambda: stack.states(DAILY, run)["ask"] == "awaiting_input", "the question")
-    found: dict[str, Any] = stack.get(f"/dags/{DAILY}/dagRuns/{run}/taskInstances/ask/hitlDetails")
+    found: dict[str, Any] = stack.get(f"/dags/{DAILY}/dagRuns/{run}/taskInstances/ask/-1/hitlDetails")
     assert found["options"] == ["Publish all the same", "Do not publish"]
     assert APPROVAL_SECONDS > 0
     return found
@@ -237,7 +237,7 @@ def asked(stack: Stack, run: str) -> dict[str, Any]:
 def answer(stack: Stack, run: str, option: str, reason: str) -> None:
     """Answer as ann."""
     body = {"chosen_options": [option], "params_input": {"reason": reason}}
-    stack.send("PATCH", f"/dags/{DAILY}/dagRuns/{run}/taskInstances/ask/hitlDetails", body, user="ann")
+    stack.send("PATCH", f"/dags/{DAILY}/dagRuns/{run}/taskInstances/ask/-1/hitlDetails", body, user="ann")
 
 
 class TestRollback:

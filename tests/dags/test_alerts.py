@@ -27,7 +27,7 @@ class Mails:
         self.taken = []
 
     async def handle_DATA(self, _server, session, envelope):  # noqa: N802 - the server calls it so
-        self.taken.append((session.login_data, envelope.mail_from, envelope.rcpt_tos, envelope.content.decode()))
+        self.taken.append((session.auth_data, envelope.mail_from, envelope.rcpt_tos, envelope.content.decode()))
         return "250 OK"
 
 
