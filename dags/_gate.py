@@ -141,12 +141,15 @@ def verdict_task(
     )
 
 
-def decide_on(path: Path) -> bool:
+def decide_on(path: Path, *, may_be_missing: bool = False) -> bool:
     """Log the gate's verdict in one line and return whether the run goes on.
 
     Raises:
         AirflowFailException: there is no readable verdict.
     """
+    if may_be_missing and not path.exists():
+        log.info("reelflow | verdict | none: the run had nothing to do")
+        return False
     verdict = _read(path)
     outcome = "passed" if verdict.passed else "refused, nothing is published"
     log.info("reelflow | verdict | %s: %s", outcome, verdict.reason.removeprefix("passed: ").removeprefix("refused: "))

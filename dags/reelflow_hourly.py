@@ -18,6 +18,9 @@ is newer.
 
 **When the gate refuses.** Nobody is asked: the lists stay as they are until the next hour.
 
+**When there is nothing to do.** The hour that ends at midnight is the daily run's, and a later run of the same day makes an
+earlier one unnecessary. The stages then say `nothing to do` or `superseded`, and the run is green.
+
 **When a stage fails.** As in the daily DAG. A missed hour needs no repair: the next one takes in what is late. To run it all
 the same, clear it, or backfill its hour; older than what is live it ends as `superseded`.
 """
@@ -82,7 +85,7 @@ with DAG(
         return stages.spark(stage, minutes=minutes) if on_spark else stages.python(stage, minutes=minutes)
 
     before = [task(*stage) for stage in BEFORE_VERDICT]
-    verdict = verdict_task(settings, stages, minutes=5, trigger_rule="all_success")
+    verdict = verdict_task(settings, stages, minutes=5, trigger_rule="all_success", may_be_missing=True)
     after = [task(*stage) for stage in AFTER_VERDICT]
     publish = stages.python("publish", minutes=15, pool=PUBLISH_POOL)
 

@@ -102,3 +102,10 @@ def test_a_person_sees_what_failed_and_where_to_look(verdict, tmp_path):
         f"- [the evaluation](file://{tmp_path}/evaluation/index.html): `{tmp_path}/evaluation/index.html`" in body.splitlines()
     )
     assert f"- the verdict: `{tmp_path}/verdict.json`" in body.splitlines()
+
+
+def test_an_hour_with_nothing_to_do_has_no_verdict_and_publishes_nothing(tmp_path, verdict):
+    assert decide_on(tmp_path / "verdict.json", may_be_missing=True) is False
+    assert decide_on(verdict('{"passed": true}'), may_be_missing=True) is True
+    with pytest.raises(AirflowFailException, match="not valid JSON"):
+        decide_on(verdict("{"), may_be_missing=True)
