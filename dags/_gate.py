@@ -123,12 +123,21 @@ def answer(ti: Any) -> dict[str, str]:
 
 
 def verdict_task(
-    settings: Settings, stages: Stages, *, minutes: int, trigger_rule: str = "none_failed"
+    settings: Settings, stages: Stages, *, minutes: int, trigger_rule: str = "none_failed", may_be_missing: bool = False
 ) -> ShortCircuitOperator:
-    """Lets the run go on only if the gate passed, or a person approved; if not, all up to ``publish`` is skipped."""
+    """Lets the run go on only if the gate passed, or a person approved; if not, all up to ``publish`` is skipped.
+
+    Args:
+        settings: of this installation.
+        stages: of the DAG.
+        minutes: time limit.
+        trigger_rule: of the task.
+        may_be_missing: whether a gate that succeeded may have had nothing to judge; nothing is published then either.
+    """
 
     def decide(dag_run: Any, params: dict[str, Any]) -> bool:
-        return decide_on(settings.runs / stages.window(dag_run, params).folder / "verdict.json")
+        path = settings.runs / stages.window(dag_run, params).folder / "verdict.json"
+        return decide_on(path, may_be_missing=may_be_missing)
 
     return ShortCircuitOperator(
         task_id=VERDICT,

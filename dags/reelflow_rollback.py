@@ -10,7 +10,7 @@ name.
 status FROM publications` in the store; `publish.keep_versions` says how many there are.
 
 **Afterwards.** The next run that is published becomes live as usual. To keep it from that, pause `reelflow_daily` and
-`reelflow_hourly` first, or mend the cause. Clearing a run of this DAG rolls back once more.
+`reelflow_hourly` first, or mend the cause. A retry, or a cleared run, finishes the same request and goes back no further.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ with DAG(
         "rollback",
         minutes=15,
         pool=PUBLISH_POOL,
-        arguments='{{ "--to-version " ~ params.to_version if params.to_version else "" }} --by "$BY" --reason "$REASON"',
-        env={"BY": "{{ dag_run.triggering_user_name or 'unknown' }}", "REASON": "{{ params.reason }}"},
+        arguments='{{ "--to-version " ~ params.to_version if params.to_version else "" }} --by "$BY" --reason "$REASON" --request "$REQUEST"',
+        env={
+            "BY": "{{ dag_run.triggering_user_name or 'unknown' }}",
+            "REASON": "{{ params.reason }}",
+            "REQUEST": "{{ run_id }}",
+        },
     )

@@ -27,7 +27,7 @@ REAL = Path(os.environ["REELFLOW_REAL"])
 
 def main(stage, arguments):
     parser = argparse.ArgumentParser()
-    for option in ("--as-of", "--lane", "--by", "--at", "--reason", "--basis", "--to-version"):
+    for option in ("--as-of", "--lane", "--by", "--at", "--reason", "--basis", "--to-version", "--request"):
         parser.add_argument(option)
     parser.add_argument("--force", action="store_true")
     parser.add_argument("--reject", action="store_true")
