@@ -50,7 +50,8 @@ with DAG(
         "rollback",
         minutes=15,
         pool=PUBLISH_POOL,
-        arguments='{{ "--to-version " ~ params.to_version if params.to_version else "" }} --by "$BY" --reason "$REASON" --request "$REQUEST"',
+        arguments='{{ "--to-version " ~ params.to_version if params.to_version else "" }} '
+        '--by "$BY" --reason "$REASON" --request "$REQUEST"',
         env={
             "BY": "{{ dag_run.triggering_user_name or 'unknown' }}",
             "REASON": "{{ params.reason }}",
