@@ -24,12 +24,13 @@ from models.gate._overlap import distribution, jaccard, kept, rbo
 from models.gate._scene import Scene, eligible
 from models.gate._verdict import Check, at_least
 from models.ids import IdMap
-from models.recommend import RecommendConfig, Recommendations
+from models.recommend import RecommendConfig, Recommendations, UserBatch, score_matrix
 from models.rows import one_chunk
 from schemas import columns as col
 
 Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Scores = npt.NDArray[np.float32]
 
 TRAINED = ("ranker", "retrieval", "wals")
 """Components that are models: the others are counters, on which two trainings agree anyway."""
@@ -60,7 +61,7 @@ class Compared:
     users: pa.Table
     positions: Ints
     unseen: Mask
-    scores: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+    scores: tuple[Scores, Scores]
     lists: tuple[Recommendations, Recommendations]
     rbo: npt.NDArray[np.float64]
 
@@ -91,14 +92,19 @@ def compare(config: GateConfig, scene: Scene, old: Ensemble) -> Compared:
     # Popularity is no part of the comparison; the incumbent's may be of other segments.
     scene = scene.with_models(scene.models, _models_only(scene.ranking))
     other = scene.with_models(replace(old, popularity=scene.models.popularity))
-    unseen = ~_met(scene, users)[:, positions]
-    new_scores, old_scores = (one.scores(users, positions) for one in (scene, other))
-    components = {}
-    for name in more.components:
-        alone = scene.ranking.weighing({name: 1.0})
-        sides = (one.with_models(one.models, alone).scores(users, positions) for one in (scene, other))
-        components[name] = correlation(*sides, unseen).pooled_pearson
-    lists = scene.lists(users, more.depth), other.lists(users, more.depth)
+    sides = [(one, one.batch(users)) for one in (scene, other)]
+    unseen = ~_met(scene, sides[0][1])[:, positions]
+
+    def scored(ranking: RecommendConfig) -> tuple[Scores, Scores]:
+        new, old = (score_matrix(ranking, one.catalogue, batch, positions) for one, batch in sides)
+        return new, old
+
+    new_scores, old_scores = scored(scene.ranking)
+    components = {
+        name: correlation(*scored(scene.ranking.weighing({name: 1.0})), unseen).pooled_pearson for name in more.components
+    }
+    new_lists, old_lists = (one.lists(batch, more.depth) for one, batch in sides)
+    lists = new_lists, old_lists
     shown = [one.positions for one in lists]
     similar = rbo(*shown, more.persistence)
     overlap = {
@@ -209,9 +215,9 @@ def _models_only(ranking: RecommendConfig) -> RecommendConfig:
     return ranking.weighed(trained)
 
 
-def _met(scene: Scene, users: pa.Table) -> Mask:
+def _met(scene: Scene, batch: UserBatch) -> Mask:
     """Pairs that the user has watched or that are an example of the look-back, bool ``(n_users, n_videos)``."""
-    batch, ids = scene.batch(users), IdMap(scene.catalogue.video_ids)
+    ids = IdMap(scene.catalogue.video_ids)
     met: Mask = evaluation.pairs(scene.examples, IdMap(batch.user_ids), ids).toarray()
     met[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
     return met

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.ensemble import Ensemble, indexable
-from models.ann import build_flat
+from models.ensemble import Ensemble
+from models.evaluation import exact_index
 from models.recommend import Catalogue, Recommendations, RecommendConfig, UserBatch, recommend_batch, score_matrix
 from models.rows import one_chunk
 from schemas import columns as col
@@ -85,18 +85,17 @@ class Scene:
         """Ensemble scores of some users for some videos, each component standardised over them: ``(n_users, n)``."""
         return score_matrix(self.ranking, self.catalogue, self.batch(users), positions)
 
-    def lists(self, users: pa.Table, depth: int, *, rules: bool = False) -> Recommendations:
+    def lists(self, users: pa.Table | UserBatch, depth: int, *, rules: bool = False) -> Recommendations:
         """Lists of some users without exploration; without rules they are in the order of the scores."""
         config = self.ranking.model_copy(update={"k": depth, "rerank_pool": max(self.ranking.rerank_pool, depth + 1)})
         explore = config.exploration.model_copy(update={"slots": ()})
         config = config.model_copy(update={"exploration": explore}) if rules else config.bare()
         return self.listed(config, users)
 
-    def listed(self, config: RecommendConfig, users: pa.Table) -> Recommendations:
+    def listed(self, config: RecommendConfig, users: pa.Table | UserBatch) -> Recommendations:
         """Lists of some users by a configuration, with exact search."""
-        positions = indexable(self.catalogue, self.models.retrieval)
-        index = build_flat(self.catalogue.retrieval_vectors[positions], positions)
-        return recommend_batch(config, self.catalogue, self.batch(users), index, self.at.date())
+        batch = users if isinstance(users, UserBatch) else self.batch(users)
+        return recommend_batch(config, self.catalogue, batch, exact_index(self.models, self.catalogue), self.at.date())
 
 
 def with_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
