@@ -12,10 +12,12 @@ No stage reads an event at or after its end (`as_of`).
 **What it needs.** The stages' virtual environment (`.venv`), a Spark connection `spark_default`, and raw logs at `paths.raw`.
 
 **How good the models are.** `evaluate` judges them on the end of time that they have not seen, writes the table `evaluation`
-and `runs/<as_of>/evaluation/index.html`; the gate decides by its figures.
+and `runs/<as_of>/evaluation/index.html`; the gate decides by its figures. `noise_floor` measures beside it how alike two
+trainings of the same data are, once in several days.
 
 **When the gate refuses.** `verdict` skips `index`, `recommend`, `scan` and `publish`; what is live stays live. `summary` still
-runs and says why, and the run counts as a success: refusing a bad model is what the gate is for.
+runs and says why, and the run counts as a success: refusing a bad model is what the gate is for. What was asked, found and
+moved is a page, `runs/<as_of>/verdict.html`.
 
 **When the last scan stops it.** `scan` looks at every row that is about to be published. One row that must not be shown, one
 active user without a list, and it fails with exit code 2, names the rows, and `publish` does not run: what is live stays live.
@@ -72,6 +74,7 @@ with DAG(
     train_wals = python_stage(settings, "train_wals", minutes=120)
     train_towers = python_stage(settings, "train_towers", minutes=240)
     evaluate = python_stage(settings, "evaluate", minutes=60)
+    noise_floor = python_stage(settings, "noise_floor", minutes=120)
     gate = python_stage(settings, "gate", minutes=60)
     verdict = verdict_task(settings, minutes=5)
     index = python_stage(settings, "index", minutes=60)
@@ -82,7 +85,7 @@ with DAG(
     summary = python_stage(settings, "summary", minutes=15, trigger_rule="none_failed")
 
     chain(ingest, examples, features, [train_wals, train_towers], evaluate, gate, verdict, index, recommend, scan, publish)
-    chain(ingest, text, [train_wals, train_towers])
+    chain(ingest, text, [train_wals, train_towers], noise_floor, gate)
     # The summary stays behind publish as well: a run whose last task succeeds counts as a success.
     chain(publish, [data_docs, summary])
     chain(data_docs, summary)

@@ -10,6 +10,12 @@ from jobs import _report_html as html
 from jobs._stage import Context
 
 FILE = "verdict.html"
+_VIDEOS = {
+    "risen": "Scores risen most",
+    "fallen": "Scores fallen most",
+    "entered": "Entered most lists",
+    "left": "Left most lists",
+}
 _TITLES = ("Checks", "Against the incumbent", "Users that moved most", "Videos that moved most", "Floors")
 
 
@@ -57,7 +63,8 @@ def _differential(content: Mapping[str, Any]) -> list[str]:
     if found is None:
         return [html.heading(_TITLES[1]), html.paragraph("There is no incumbent to compare with.")]
     said = (
-        f"Two seeds of the same data were compared in the same way as of {floor['measured_as_of']}: what they do not share is noise."
+        f"Two seeds of the same data were compared in the same way as of {floor['measured_as_of']}: "
+        "what they do not share is noise."
         if floor
         else "There is no noise floor: what two seeds of the same data share was not measured."
     )
@@ -74,7 +81,11 @@ def _differential(content: Mapping[str, Any]) -> list[str]:
         for name, value in found["components"].items()
     ]
     rows += [
-        (f"{name}, mean over users", _number(one.get("mean")), _number((floor or {}).get("overlap", {}).get(name, {}).get("mean")))
+        (
+            f"{name}, mean over users",
+            _number(one.get("mean")),
+            _number((floor or {}).get("overlap", {}).get(name, {}).get("mean")),
+        )
         for name, one in found["overlap"].items()
     ]
     spread = [
@@ -105,12 +116,10 @@ def _moved(moved: Mapping[str, Any]) -> list[str]:
         body.append(
             html.paragraph(f"{who}; acted on {user['watched']} videos; liked last: {liked}. RBO {user['rbo']}.", "muted")
         )
-        both = [
-            (f"{old.get('rank', new.get('rank', ''))}", _place(old), _place(new)) for old, new in _side_by_side(user)
-        ]
+        both = [(f"{old.get('rank', new.get('rank', ''))}", _place(old), _place(new)) for old, new in _side_by_side(user)]
         body.append(html.table(("place", "before (now at)", "now (before at)"), both))
     body.append(html.heading(_TITLES[3]))
-    for name, title in (("risen", "Scores risen most"), ("fallen", "Scores fallen most"), ("entered", "Entered most lists"), ("left", "Left most lists")):  # fmt: skip
+    for name, title in _VIDEOS.items():
         rows = [
             (
                 str(video["video_id"]),
@@ -152,8 +161,8 @@ def _floors(floors: Sequence[Mapping[str, Any]]) -> list[str]:
         for one in floors
     ]
     said = (
-        "The difference of the final list and so many times the other's, its interval over users, and what follows: slices that "
-        "cannot be told, or have too few users, never refuse."
+        "The difference of the final list and so many times the other's, its interval over users, and what follows: slices "
+        "that cannot be told, or have too few users, never refuse."
     )
     head = ("slice", "against", "outcome", "ours", "theirs", "difference from, to", "users")
     return [html.heading(_TITLES[4]), html.paragraph(said), html.table(head, rows)] if floors else []

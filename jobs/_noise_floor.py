@@ -28,7 +28,7 @@ def read(context: Context) -> dict[str, Any] | None:
 
 
 def figures(context: Context, bundles: Mapping[str, str]) -> dict[str, Any] | None:
-    """The figures that hold for bundles of these digests, with the ``as_of`` of their measurement; None where there are none."""
+    """The figures that hold for bundles of these digests, with the ``as_of`` of their measurement; None for none."""
     found = read(context)
     if found is None or found["figures"] is None or found["basis"]["bundles"] != bundles:
         return None

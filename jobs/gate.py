@@ -20,7 +20,6 @@ from jobs._recipe import code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
 from jobs._tracking import Published, Tracker
-from jobs._training import TrainingSet
 from jobs._window import iso
 from models.bundle import Bundle
 from models.ensemble import Ensemble
@@ -52,8 +51,7 @@ def run(context: Context) -> Report:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
     figures = {name: math.nan if value is None else float(value) for name, value in evaluated["metrics"].items()}
     ranking = load("recommend", RecommendConfig).weighed(evaluated["weights"])
-    data = _training.read(context, features=False)
-    material = _material(context, data, ranking, bundles, incumbents, figures, floor)
+    material = _material(context, ranking, bundles=bundles, incumbents=incumbents, figures=figures, floor=floor)
     judgement = judge(load("gate", GateConfig), load("evaluation", EvaluationConfig), material)
     reason = reason_of(judgement.verdict)
     content = {
@@ -128,14 +126,15 @@ def _basis(
 
 def _material(
     context: Context,
-    data: TrainingSet,
     ranking: RecommendConfig,
+    *,
     bundles: Mapping[str, Bundle],
     incumbents: Mapping[str, Published],
     figures: Mapping[str, float],
     floor: Mapping[str, Any] | None,
 ) -> Material:
     """All that is judged; an incumbent that cannot be read is trouble, not an error."""
+    data = _training.read(context, features=False)
     holdout = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
     old: dict[str, Any] = {}
     try:

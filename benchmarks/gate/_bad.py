@@ -41,7 +41,9 @@ class _Broken:
         return getattr(self.model, name)
 
 
-def broken(models: Mapping[str, Ensemble], which: str, seed: int, *, users: Break | None = None, videos: Break | None = None) -> dict[str, Ensemble]:
+def broken(
+    models: Mapping[str, Ensemble], which: str, seed: int, *, users: Break | None = None, videos: Break | None = None
+) -> dict[str, Ensemble]:
     """Models of all ages, one of which (or ``all``) has other vectors of users or videos."""
     result = {}
     for age, one in models.items():

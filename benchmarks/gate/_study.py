@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from schemas.errors import ReelflowError
 
 OTHER_SEED, NEXT_DAY = "good: another seed", "good: next day"
 Models = Mapping[str, Ensemble]
+_SEEDS, _OTHER_SEEDS = 1000, 5000
 
 
 class Platform:
@@ -80,7 +80,11 @@ def ask(platform: Platform, kind: str, seed: int) -> dict[str, Any]:
     checks = judgement.verdict.checks
     values = {check.name: check.value for check in checks}
     if judgement.differential is not None:
-        values |= {f"segment {k} {v}": one["pooled_pearson"] for k, own in judgement.differential["segments"].items() for v, one in own.items()}
+        values |= {
+            f"segment {k} {v}": one["pooled_pearson"]
+            for k, own in judgement.differential["segments"].items()
+            for v, one in own.items()
+        }
         values |= {name: one.get("mean") for name, one in judgement.differential["overlap"].items()}
     for floor in judgement.floors:
         if floor.part == "all" and floor.other:
@@ -131,7 +135,12 @@ def plan_of(platforms: list[int], good: int, bad: int) -> dict[int, list[tuple[s
     kinds = list(KINDS)
     wanted += [(kinds[number % len(kinds)], number // len(kinds)) for number in range(bad)]
     for kind, number in wanted:
-        result[platforms[number % len(platforms)]].append((kind, 1000 + number))
-    return {number: sorted(ones, key=lambda one: (one[1], one[0] == OTHER_SEED, one[0])) for number, ones in result.items()}
-
-
+        # No two good candidates share a training.
+        seed = (_OTHER_SEEDS if kind == OTHER_SEED else _SEEDS) + number
+        result[platforms[number % len(platforms)]].append((kind, seed))
+    return {
+        number: sorted(
+            ones, key=lambda one: (one[1] % (_OTHER_SEEDS - _SEEDS), one[0] == OTHER_SEED, one[0] != NEXT_DAY, one[0])
+        )
+        for number, ones in result.items()
+    }

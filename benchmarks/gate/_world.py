@@ -46,8 +46,8 @@ SETTINGS: dict[str, Any] = {
     "text": {"threads": 1, "tags": {"epochs": 5}},
     "towers": {
         "id_dim": 8, "category_dim": 4, "vector_dim": 8,
-        "retrieval": {"dim": 16, "hidden": [32], "history": 10, "blocks": 0, "min_steps_per_epoch": 25, "max_epochs": 4},
-        "ranker": {"dim": 16, "hidden": [32], "min_steps_per_epoch": 30, "max_epochs": 4},
+        "retrieval": {"dim": 16, "hidden": [32], "history": 10, "blocks": 0, "min_steps_per_epoch": 25, "max_epochs": 3},
+        "ranker": {"dim": 16, "hidden": [32], "min_steps_per_epoch": 25, "max_epochs": 2},
     },
     "recommend": {"k": 50, "generators": {"retrieval": 80, "wals": 60, "popular": 60}, "exploration": {"slots": [25]}},
     "evaluation": {"bootstrap_samples": 400},
@@ -114,6 +114,9 @@ def day(place: int) -> Day:
     """Read one of the two days, within :func:`inside`."""
     context = _context("gate", _DAYS[place])
     config, data = load("evaluation", EvaluationConfig), _training.read(context)
+    assert data.histories is not None
+    read_once = list(data.histories())
+    data = dataclasses.replace(data, histories=lambda: iter(read_once))
     known = data.examples.filter(pc.less_equal(data.examples["known_at"], pa.scalar(data.test_start)))
     then = _training.world_at(context, data, data.validation_start)
     validation = evaluate._holdout(config, data, then, known, at=data.validation_start)
@@ -133,9 +136,7 @@ def train(of: Day, seed: int, recipe: Recipe | None = None) -> dict[str, Ensembl
         place = data.examples.schema.get_field_index("label")
         data = dataclasses.replace(data, examples=data.examples.set_column(place, "label", pa.array(labels)))
     kept = _kept(data, how)
-    return {
-        name: _fit(data, (everything if how.leak else masks[name]) & kept, ends[name], how, seed) for name in masks
-    }
+    return {name: _fit(data, (everything if how.leak else masks[name]) & kept, ends[name], how, seed) for name in masks}
 
 
 def weighed(of: Day, models: Mapping[str, Ensemble]) -> RecommendConfig:
@@ -145,8 +146,9 @@ def weighed(of: Day, models: Mapping[str, Ensemble]) -> RecommendConfig:
 
 def _fit(data: TrainingSet, mask: Mask, end: datetime, how: Recipe, seed: int) -> Ensemble:
     at = end - timedelta(days=how.stale_days)
-    occurred = data.examples["occurred_at"]
-    mask = mask & np.asarray(pc.less(occurred, pa.scalar(at, occurred.type)).to_numpy())
+    if how.stale_days:
+        occurred = data.examples["occurred_at"]
+        mask = mask & np.asarray(pc.less(occurred, pa.scalar(at, occurred.type)).to_numpy())
     towers, factors = load("towers", TowersConfig), load("wals", WalsConfig)
     epochs = {name: max(1, round(how.epochs_share * getattr(towers, name).max_epochs)) for name in ("retrieval", "ranker")}
     if how.epochs_share < 1:  # interrupted within an epoch as well

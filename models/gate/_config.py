@@ -69,7 +69,7 @@ class FloorsConfig(Section):
     """Fewer judged users are too few to tell: overall they refuse, in a slice they are listed."""
 
     baselines: dict[str, float]
-    """Least ratio of the final list's nDCG@10 to that of a baseline beside popularity: the lower end of the interval clears it."""
+    """Least ratio of the final list's nDCG@10 to a baseline's beside popularity: the lower end of the interval clears it."""
 
     min_slice_ratio: float = Field(ge=0)
     """Ratio to each baseline that no slice may be significantly below."""

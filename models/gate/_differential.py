@@ -24,7 +24,7 @@ from models.gate._overlap import distribution, jaccard, kept, rbo
 from models.gate._scene import Scene, eligible
 from models.gate._verdict import Check, at_least
 from models.ids import IdMap
-from models.recommend import RecommendConfig, Recommendations, UserBatch, score_matrix
+from models.recommend import Recommendations, RecommendConfig, UserBatch, score_matrix
 from models.rows import one_chunk
 from schemas import columns as col
 
@@ -110,9 +110,7 @@ def compare(config: GateConfig, scene: Scene, old: Ensemble) -> Compared:
     overlap = {
         f"jaccard@{more.top}": distribution(jaccard(*shown, more.top)),
         "rbo": distribution(similar),
-        f"kept@{more.top}": distribution(
-            kept(shown[0], lists[0].scores, shown[1], lists[1].scores, k=more.top, tie=more.tie)
-        ),
+        f"kept@{more.top}": distribution(kept(shown[0], lists[0].scores, shown[1], lists[1].scores, k=more.top, tie=more.tie)),
     }
     segments: dict[str, dict[str, Correlation]] = {}
     for kind, labels in _labels(more, scene, old, users, positions).items():

@@ -57,10 +57,14 @@ class Judges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """A slice of the judged users: ``figures[list][metric]`` is float64 ``(n_users,)`` over all users, NaN outside of it."""
+    """A slice: ``figures[list][metric]`` is float64 ``(n_users,)`` over all users, NaN outside of it.
+
+    ``of_users`` is false where all users are in it, and only some of the videos count as relevant.
+    """
 
     name: str
     figures: Mapping[str, Mapping[str, Floats]]
+    of_users: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,10 @@ class Floor:
 
 
 def judges(
-    config: EvaluationConfig, new: tuple[RecommendConfig, Ensemble], old: tuple[RecommendConfig, Ensemble] | None, world: Holdout
+    config: EvaluationConfig,
+    new: tuple[RecommendConfig, Ensemble],
+    old: tuple[RecommendConfig, Ensemble] | None,
+    world: Holdout,
 ) -> Judges:
     """Make the lists of both models for the judged users, and see how good each is for each of them.
 
@@ -143,8 +150,10 @@ def floor_checks(config: GateConfig, found: Judges | None, why: str = "") -> tup
         checks.append(check)
         made += floor
     limits = {name: config.floors.min_slice_ratio for name in ratios if ratios[name] is not None}
-    slices = _tested(config.floors, found, [(name, NDCG, ratio) for name, ratio in limits.items()], found.parts[1:])
-    checks.append(_none_below(config.floors, "floor_of_slices", slices, "too good for its users: popularity serves them better"))
+    # Slices of users only: a baseline that never shows a new video is at an advantage where only older ones count.
+    people = [part for part in found.parts[1:] if part.of_users]
+    slices = _tested(config.floors, found, [(name, NDCG, ratio) for name, ratio in limits.items()], people)
+    checks.append(_none_below(config.floors, "floor_of_slices", slices, "popularity serves these users better"))
     made += slices
     if any(INCUMBENT in part.figures for part in found.parts):
         wanted = [(INCUMBENT, metric, 1 - config.floors.margin) for metric in config.floors.metrics]
@@ -203,9 +212,7 @@ def _tested(
         if against in part.figures and metric in part.figures[against]
     ]
     told = [floor for floor in made if floor.users >= config.min_users]
-    fallen = dict(
-        zip(map(id, told), holm([f.p_above if above else f.p_below for f in told], config.alpha), strict=True)
-    )
+    fallen = dict(zip(map(id, told), holm([f.p_above if above else f.p_below for f in told], config.alpha), strict=True))
     result = []
     for floor in made:
         if id(floor) not in fallen:
@@ -260,10 +267,8 @@ def _floor(found: Judges, part: Part, against: str, metric: str, ratio: float) -
     low, high = metrics.percentile_interval(replicates, found.confidence)
     known = replicates[~np.isnan(replicates)]
     spread = float(known.std()) if len(known) else nan
-    if spread > 0:
-        p_below = float(norm.cdf(gap.mean() / spread))
-    else:  # all users agree: the sign alone speaks
-        p_below = 0.0 if gap.mean() < 0 else 1.0
+    # Where all users agree, the sign alone speaks.
+    p_below = float(norm.cdf(gap.mean() / spread)) if spread > 0 else float(gap.mean() >= 0)
     return Floor(
         part=part.name, against=against, metric=metric, ratio=ratio, users=users, value=float(mine[both].mean()),
         other=float(other[both].mean()), low=float(low[0]), high=float(high[0]), p_below=p_below,
@@ -294,7 +299,7 @@ def _good(shown: Mapping[str, NDArray[np.int64]], relevant: Any) -> dict[str, Ma
 def _part(cut: Slice, shown: Mapping[str, NDArray[np.int64]], whole: Mapping[str, Mapping[str, Floats]]) -> Part:
     name = f"{cut.kind} {cut.value}"
     if cut.members is None:
-        return Part(name, _good(shown, cut.relevant))
+        return Part(name, _good(shown, cut.relevant), of_users=False)
     outside = np.ones(len(next(iter(shown.values()))), dtype=bool)
     outside[cut.members] = False
     return Part(

@@ -1,8 +1,8 @@
 """Minimum functional tests (G3): what any model worth deploying does, declared in ``gate.functional``.
 
-Each is a section of the configuration that can be called with the candidate's models and the rows of its day, and answers with a
-:class:`Check`. Planted users and videos are real rows with some columns changed, so that a check asks for one thing only. Lists
-are taken before the rules: a rule that mends a broken model must not hide it. Only ``never_shown`` is about the whole of it.
+Each is a section of the configuration that can be called with the candidate's models and the rows of its day, and answers with
+a :class:`Check`. Planted users and videos are real rows with some columns changed, so that a check asks for one thing only.
+Lists are taken before the rules: a rule that mends a broken model must not hide it. Only ``never_shown`` is about all of it.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from models.gate._probes import plant
 from models.gate._scene import Scene, eligible, with_columns
 from models.gate._verdict import Check, absent, at_least, at_most
 from models.ids import IdMap
+from models.recommend import Component
 from models.rows import one_chunk
 from schemas import columns as col
 
@@ -166,7 +167,7 @@ class OneTopic(Section):
         said = ", ".join(f"{tag} {share / rate:.1f}" for tag, share, rate in zip(has, found, base, strict=True))
         return at_least(
             name, lift, self.min_lift, f"the tag that planted users liked is {lift:.2f} times as frequent in their first "
-            f"{self.top} places as in the catalogue ({said})", "likes do not steer the lists: look at the histories and at WALS",
+            f"{self.top} places as in the catalogue ({said})", "likes do not steer the lists: look at histories and WALS",
         )  # fmt: skip
 
 
@@ -201,7 +202,7 @@ class Unloved(Section):
         rise = float((after - before)[:, ::2].mean())
         return at_most(
             name, rise, self.max_rise, f"{len(dead)} videos that lose their likes and their trend move by {rise:+.3f} standard "
-            f"deviations for {users.num_rows} users", "the ranker rewards what nobody likes: look at the counters of video_features",
+            f"deviations for {users.num_rows} users", "the ranker rewards what nobody likes: look at video_features",
         )  # fmt: skip
 
 
@@ -243,7 +244,7 @@ class NeverShown(Section):
         }
         said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         return at_most(
-            name, float(sum(counts.values())), 0, f"in {len(shown)} lists of {k}, after the best were removed or blocked: {said}",
+            name, float(sum(counts.values())), 0, f"in {len(shown)} lists of {k}, the best removed or blocked: {said}",
             "look at recommend.rules and at the catalogue",
         )  # fmt: skip
 
@@ -282,6 +283,55 @@ class KnowsRecent(Section):
         return at_least(
             name, min(shares.values()), self.min_share, f"share known of what was relevant in the last {self.hours:g} hours: "
             f"{said}", "the models are of other data than this day's: run training again",
+        )  # fmt: skip
+
+
+class OwnLikes(Section):
+    """Each model scores what a user found relevant above what others did: a popularity-matched test of its vectors.
+
+    For drawn users, the videos of their own relevant examples against as many of other users': the area under the curve, the
+    mean over users, by each model alone. The others' videos are as popular as their own, so a model that only knows what is
+    popular, or that took one user or video for another, reaches one half.
+    """
+
+    check: Literal["own_likes"]
+    min_auc: dict[Component, float]
+    """Least mean area under the curve, by model."""
+    users: int = Field(ge=10)
+    likes: int = Field(ge=1)
+    """Newest relevant videos of a user that count."""
+
+    def __call__(self, scene: Scene) -> Check:
+        name = f"functional:{self.check}"
+        rng, catalogue = scene.rng(self.check), scene.catalogue
+        liked = scene.examples.filter(pc.equal(scene.examples[col.LABEL], 1)).sort_by(
+            [(col.OCCURRED_AT, "descending"), (col.USER_ID, "ascending"), (col.VIDEO_ID, "ascending")]
+        )
+        places = IdMap(catalogue.video_ids).lookup(liked[col.VIDEO_ID].to_numpy())
+        people = liked[col.USER_ID].to_numpy()[places >= 0]
+        places = places[places >= 0]
+        known = IdMap.of(people)
+        active = scene.active.filter(pc.is_in(scene.active[col.USER_ID], value_set=pa.array(known.ids)))
+        users = active.take(pa.array(np.sort(rng.permutation(active.num_rows)[: self.users])))
+        if users.num_rows < 10:
+            return absent(name, False, f"{users.num_rows} users with a relevant example")
+        batch = scene.batch(users)
+        won: dict[str, list[float]] = {model: [] for model in self.min_auc}
+        for row, user in enumerate(users[col.USER_ID].to_pylist()):
+            mine = np.unique(places[people == user])
+            own = np.array(list(dict.fromkeys(places[people == user].tolist()))[: self.likes])
+            others = rng.choice(places, 4 * len(own))
+            others = others[~np.isin(others, mine)]
+            for model, areas in won.items() if len(others) else ():
+                vector, vectors = getattr(batch, model)[row], getattr(catalogue, f"{model}_vectors")
+                near, far = vectors[own] @ vector, vectors[others] @ vector
+                areas.append(float((near[:, None] > far).mean() + 0.5 * (near[:, None] == far).mean()))
+        found = {model: float(np.mean(areas)) if areas else 0.0 for model, areas in won.items()}
+        worst = min(found, key=lambda model: found[model] - self.min_auc[model])
+        said = ", ".join(f"{model} {area:.3f} of {self.min_auc[model]:g}" for model, area in found.items())
+        return at_least(
+            name, found[worst], self.min_auc[worst], f"own relevant videos of {users.num_rows} users against those of others, "
+            f"area under the curve: {said}", f"{worst} does not know its users: look at ids and at its training",
         )  # fmt: skip
 
 
@@ -341,5 +391,5 @@ def _cosine(vectors: npt.NDArray[np.float32], a: Ints, b: Ints) -> npt.NDArray[n
     return found
 
 
-FunctionalConfig = SameContent | OneLanguage | OneTopic | Unloved | NeverShown | KnowsRecent
+FunctionalConfig = SameContent | OneLanguage | OneTopic | Unloved | NeverShown | KnowsRecent | OwnLikes
 """One entry of ``gate.functional``: the key ``check`` names it, the others are its parameters."""

@@ -71,7 +71,9 @@ class UnreadColumns(Section):
         changed = scene.with_videos(**{name: _mixed(scene.videos[name], rng) for name in there["videos"]})
         moved = _largest(changed.scores(users, positions) - before)
         said = f"largest change of {before.size} scores when their values change places ({_listed(there)}): {moved:.1e}"
-        return at_most(f"invariance:{self.check}", moved, self.epsilon, said, "a model reads what it must not: remove the feature")
+        return at_most(
+            f"invariance:{self.check}", moved, self.epsilon, said, "a model reads what it must not: remove the feature"
+        )
 
 
 class UnknownIds(Section):
@@ -150,9 +152,7 @@ class OneLike(Section):
         changes = {}
         for place, (tag, mask) in enumerate(has.items()):
             own = np.arange(place * self.users, (place + 1) * self.users)
-            inside, outside = (
-                rng.permutation(good[kind])[: self.videos] for kind in (mask[good], ~mask[good])
-            )
+            inside, outside = (rng.permutation(good[kind])[: self.videos] for kind in (mask[good], ~mask[good]))
             both = np.concatenate([own, own + len(rows)])
             scores = planted.scores(users.take(pa.array(both)), np.concatenate([inside, outside]))[:, : len(inside)]
             mean = scores.mean(axis=1)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from models.ensemble import Ensemble
 from models.evaluation import EvaluationConfig, Holdout
@@ -16,8 +18,9 @@ from models.gate._differential import Compared, compare, differential_checks
 from models.gate._floors import Floor, floor_checks, judges
 from models.gate._movement import movement
 from models.gate._scene import Scene
-from models.gate._verdict import Check, Verdict, at_most
+from models.gate._verdict import Check, Verdict, absent, at_most
 from models.recommend import RecommendConfig
+from schemas import columns as col
 from schemas.errors import ReelflowError
 
 
@@ -77,7 +80,7 @@ def judge(config: GateConfig, evaluation: EvaluationConfig, material: Material) 
     """
     scene = material.scene
     checks, compared, moved = _against_incumbent(config, scene, material.incumbent, material.trouble, material.noise_floor)
-    checks += [_finite_metrics(material.metrics), *_roc_auc(config, material.roc_auc)]
+    checks += [_finite_metrics(material.metrics), *_roc_auc(config, material.roc_auc), _blind(material)]
     floors: tuple[Floor, ...] = ()
 
     def floored() -> tuple[Check, ...]:
@@ -93,11 +96,13 @@ def judge(config: GateConfig, evaluation: EvaluationConfig, material: Material) 
     return Judgement(verdict, compared.figures() if compared else None, moved, floors)
 
 
-def light(config: GateConfig, scene: Scene, incumbent: Ensemble | None, noise_floor: Mapping[str, Any] | None = None) -> Verdict:
+def light(
+    config: GateConfig, scene: Scene, incumbent: Ensemble | None, noise_floor: Mapping[str, Any] | None = None
+) -> Verdict:
     """Judge models that were only refreshed (fold-in, fine-tuning): no test split, seconds instead of a minute.
 
-    Asks whether all predictions are finite, how far they are from the incumbent's (the differential test in full), and the checks
-    that ``gate.light`` names.
+    Asks whether all predictions are finite, how far they are from the incumbent's (the differential test in full), and the
+    checks that ``gate.light`` names.
 
     Args:
         config: the thresholds.
@@ -182,6 +187,30 @@ def _finite_metrics(metrics: Mapping[str, float]) -> Check:
     return Check(
         "finite_metrics", bool(metrics) and not broken, float(len(broken)), None, detail if metrics else "no metrics at all"
     )
+
+
+def _blind(material: Material) -> Check:
+    """Whether the models that are judged have not seen the test split: exact, without any noise.
+
+    Nobody and nothing whose first example lies in the test split can have a vector of their own in models that ended before.
+    """
+    name, examples, at = "blind_to_test_split", material.scene.examples, material.world.at
+    occurred = examples[col.OCCURRED_AT]
+    before = examples.filter(pc.less_equal(occurred, pa.scalar(at, occurred.type)))
+    after = examples.filter(pc.and_(pc.greater(occurred, pa.scalar(at, occurred.type)), pc.equal(examples[col.LABEL], 1)))
+    new = {
+        key: np.setdiff1d(after[key].to_numpy(), before[key].to_numpy(), assume_unique=False)
+        for key in (col.USER_ID, col.VIDEO_ID)
+    }
+    count = sum(map(len, new.values()))
+    if not count:
+        return absent(name, False, "no user and no video has its first example in the test split")
+    models = material.judged[1]
+    known = int(models.wals.user_vectors(new[col.USER_ID]).any(axis=1).sum())
+    known += int(models.wals.video_vectors(new[col.VIDEO_ID]).any(axis=1).sum())
+    known += int(models.retrieval.known_videos(new[col.VIDEO_ID]).sum())
+    said = f"of {count} users and videos whose first example lies in the test split the judged models know {known}"
+    return at_most(name, known, 0, said, "labels of the test split have leaked into training: its figures mean nothing")
 
 
 def _roc_auc(config: GateConfig, found: float | None) -> list[Check]:
