@@ -99,7 +99,7 @@ class TestVerdict:
             models = Ensemble.load(*_bundles.folders({kind: bundle(judged, kind) for kind in KINDS}))
             compared = compare(config, _gate_material.scene(context_of(judged), data, models, ranking), models)
         found = compared.pooled
-        assert set(compared.components.values()) == pytest.approx({1.0})
+        assert list(compared.components.values()) == pytest.approx([1.0, 1.0, 1.0])
         assert {name: one["mean"] for name, one in compared.overlap.items()} == pytest.approx(
             {"jaccard@5": 1, "rbo": 1, "kept@5": 1}
         )
