@@ -33,7 +33,8 @@ def jaccard(new: Ints, old: Ints, k: int) -> Floats:
     a, b = new[:, :k], old[:, :k]
     shared = _shared(a, b)[:, -1]
     union = (a >= 0).sum(axis=1) + (b >= 0).sum(axis=1) - shared
-    return np.divide(shared, union, out=np.full(len(a), np.nan), where=union > 0)
+    found: Floats = np.divide(shared, union, out=np.full(len(a), np.nan), where=union > 0)
+    return found
 
 
 def rbo(new: Ints, old: Ints, persistence: float) -> Floats:
@@ -86,7 +87,8 @@ def _still(asked: Ints, of: Ints, scores: NDArray[Any], k: int, tie: float) -> F
     good = np.where((of >= 0) & (scores >= last - tie), of, -2)
     found = ((top[:, :, None] == good[:, None, :]).any(axis=2) & (top >= 0)).sum(axis=1)
     size = (top >= 0).sum(axis=1)
-    return np.divide(found, size, out=np.full(len(top), np.nan), where=(size > 0) & (listed > 0))
+    share: Floats = np.divide(found, size, out=np.full(len(top), np.nan), where=(size > 0) & (listed > 0))
+    return share
 
 
 def _shared(a: Ints, b: Ints) -> Floats:
