@@ -100,12 +100,12 @@ def compare(config: GateConfig, scene: Scene, old: Ensemble) -> Compared:
         return new, old
 
     new_scores, old_scores = scored(scene.ranking)
-    components = {
+    components: dict[str, float] = {
         name: correlation(*scored(scene.ranking.weighing({name: 1.0})), unseen).pooled_pearson for name in more.components
     }
     new_lists, old_lists = (one.lists(batch, more.depth) for one, batch in sides)
     lists = new_lists, old_lists
-    shown = [one.positions for one in lists]
+    shown = new_lists.positions, old_lists.positions
     similar = rbo(*shown, more.persistence)
     overlap = {
         f"jaccard@{more.top}": distribution(jaccard(*shown, more.top)),
@@ -150,11 +150,11 @@ def differential_checks(config: GateConfig, found: Compared | None, trouble: str
         return (pooled,)
     more = config.differential
     checks = [pooled]
-    for name, least in more.components.items():
-        value = found.components[name]
+    for model, least in more.components.items():
+        value = found.components[model]
         checks.append(at_least(
-            f"correlation_of_{name}", value, least, f"Pearson {value:.4f} of its own scores",
-            f"{name} predicts other things than the incumbent's: find out what changed",
+            f"correlation_of_{model}", value, least, f"Pearson {value:.4f} of its own scores",
+            f"{model} predicts other things than the incumbent's: find out what changed",
         ))  # fmt: skip
     checks += [_segment_check(more, one.by, one.min_correlation, found) for one in more.segments]
     name = f"kept@{more.top}"

@@ -316,7 +316,7 @@ class OwnLikes(Section):
         if users.num_rows < 10:
             return absent(name, False, f"{users.num_rows} users with a relevant example")
         batch = scene.batch(users)
-        won: dict[str, list[float]] = {model: [] for model in self.min_auc}
+        won: dict[Component, list[float]] = {model: [] for model in self.min_auc}
         for row, user in enumerate(users[col.USER_ID].to_pylist()):
             mine = np.unique(places[people == user])
             own = np.array(list(dict.fromkeys(places[people == user].tolist()))[: self.likes])

@@ -113,7 +113,7 @@ def light(
     Raises:
         ReelflowError: ``gate.light`` names a check that is not declared.
     """
-    declared = {one.check: ("functional", one) for one in config.functional}
+    declared: dict[str, tuple[str, Callable[[Scene], Check]]] = {one.check: ("functional", one) for one in config.functional}
     declared |= {one.check: ("invariance", one) for one in config.invariance}
     if missing := [name for name in config.light if name not in declared]:
         raise ReelflowError(

@@ -110,4 +110,5 @@ def with_columns(rows: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
 
 def eligible(scene: Scene) -> npt.NDArray[np.bool_]:
     """Which videos may be shown at all, in the order of ``videos``, bool ``(n_videos,)``; asks no model."""
-    return ~one_chunk(scene.videos[col.REMOVED]).to_numpy(zero_copy_only=False)
+    shown: npt.NDArray[np.bool_] = ~one_chunk(scene.videos[col.REMOVED]).to_numpy(zero_copy_only=False)
+    return shown
