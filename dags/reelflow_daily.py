@@ -12,14 +12,15 @@ reads an event at or after its end (`as_of`).
 **What it needs.** The stages' virtual environment (`.venv`), a Spark connection `spark_default`, and raw logs at `paths.raw`.
 
 **How good the models are.** `evaluate` judges them on the end of time that they have not seen, writes the table `evaluation`
-and `runs/<as_of>/evaluation/index.html`; the gate decides by its figures.
+and `runs/<as_of>/evaluation/index.html`; the gate decides by its figures. `noise_floor` measures beside it how alike two
+trainings of the same data are, once in several days.
 
 **When the gate refuses.** In a run of the schedule, or one that a person triggered, `ask` shows the verdict under *Required
 Actions* and waits for a person, at most `airflow.approval_hours`, in no pool's slot; the hourly lane goes on. A yes needs a
 reason, is kept in `verdict.json` by `approve` with who and when, and counts for exactly these models. Backfills, and runs of
 days that a later daily run has been published over, ask nobody. A no, or no answer, and `verdict` skips `index`, `recommend`,
 `scan` and `publish`; what is live stays live. `summary` still runs and says why, and the run counts as a success: refusing a
-bad model is what the gate is for.
+bad model is what the gate is for. What was asked, found and moved is a page, `runs/<as_of>/verdict.html`.
 
 **When the last scan stops it.** `scan` looks at every row that is about to be published. One row that must not be shown, one
 active user without a list, and it fails with exit code 2, names the rows, and `publish` does not run: what is live stays
@@ -55,8 +56,8 @@ from _stages import PUBLISH_POOL, TRAIN_POOL, Stages
 from airflow.sdk import DAG, Context, CronDataIntervalTimetable, Param, chain
 
 STAGES = (
-    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend", "scan",
-    "publish",
+    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index",
+    "recommend", "scan", "publish",
 )  # fmt: skip
 
 settings = read_settings()
@@ -120,6 +121,7 @@ with DAG(
     train_wals = stages.python("train_wals", minutes=120, pool=TRAIN_POOL)
     train_towers = stages.python("train_towers", minutes=240, pool=TRAIN_POOL)
     evaluate = stages.python("evaluate", minutes=60, pool=TRAIN_POOL)
+    noise_floor = stages.python("noise_floor", minutes=120, pool=TRAIN_POOL)
     gate = stages.python("gate", minutes=60)
     ask = ask_task(settings, stages, [Alarm(settings, stages, asks=True)])
     approve = approve_task(stages, minutes=15)
@@ -133,7 +135,7 @@ with DAG(
 
     chain(ingest, examples, features, [train_wals, train_towers], evaluate, gate, ask, approve, verdict)
     chain(verdict, index, recommend, scan, publish)
-    chain(ingest, text, [train_wals, train_towers])
+    chain(ingest, text, [train_wals, train_towers], noise_floor, gate)
     # The summary stays behind publish as well: a run whose last task succeeds counts as a success.
     chain(publish, [data_docs, summary])
     chain(data_docs, summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from jobs import _approval, _bundles
 from jobs._recipe import CURRENT, MISSING, State, Status
 from jobs._stage import Context
 from jobs._swap import read_json, replace_json
-from jobs._window import iso
+from jobs._window import compact, iso
 from schemas.errors import ReelflowError
 
 FILE = "verdict.json"
@@ -50,6 +51,15 @@ def read(context: Context) -> dict[str, Any] | None:
         ReelflowError: it cannot be read.
     """
     return read_json(_path(context), "verdict", "gate")
+
+
+def of(context: Context, as_of: datetime) -> dict[str, Any] | None:
+    """The verdict of another ``as_of``, or None when there is none.
+
+    Raises:
+        ReelflowError: it cannot be read.
+    """
+    return read_json(context.paths.runs / compact(as_of) / FILE, "verdict", "gate")
 
 
 def write(context: Context, content: Mapping[str, Any]) -> None:

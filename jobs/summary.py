@@ -25,8 +25,8 @@ from serving.reader import render
 
 FILE = "summary.txt"
 STAGES = (
-    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend", "scan",
-    "publish",
+    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index",
+    "recommend", "scan", "publish",
 )  # fmt: skip
 _FIGURES = ("ndcg@10", "recall@10", "precision@10", "recall@100", "coverage@100")
 _LISTS = (

@@ -135,7 +135,7 @@ def _fit(
     fit = fit_retrieval if name == "retrieval" else fit_ranker
     models: dict[str, FittedRetrieval | FittedRanker] = {}
     epochs = None
-    parts = {_bundles.EARLY: tower_data(data), _bundles.HOLDOUT: _known(data), _bundles.FINAL: _everything(data)}
+    parts = {_bundles.EARLY: tower_data(data), _bundles.HOLDOUT: _known(data), _bundles.FINAL: everything(data)}
     for part, examples in parts.items():
         path = checkpoints / f"{name}-{part}.safetensors"
         said = _progress(context, f"{name}, {part}")
@@ -157,7 +157,8 @@ def _known(data: TrainingSet) -> TowerData:
     return dataclasses.replace(tower_data(data), train=data.train | data.validation, validation=np.zeros_like(data.validation))
 
 
-def _everything(data: TrainingSet) -> TowerData:
+def everything(data: TrainingSet) -> TowerData:
+    """To train on all examples."""
     whole = np.ones(data.examples.num_rows, dtype=bool)
     return dataclasses.replace(tower_data(data), train=whole, validation=~whole)
 

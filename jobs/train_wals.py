@@ -94,7 +94,7 @@ def _recipe(context: Context) -> Recipe:
 
 def _fit(config: WalsConfig, data: TrainingSet, context: Context) -> tuple[dict[str, FittedWals], Choice]:
     """The models by name, and the half-life that they share."""
-    engine = _engine(config, context)
+    engine = engine_of(config, context)
     train, validation, known = (
         data.examples.filter(pa.array(mask)) for mask in (data.train, data.validation, data.train | data.validation)
     )
@@ -107,7 +107,8 @@ def _fit(config: WalsConfig, data: TrainingSet, context: Context) -> tuple[dict[
     return {_bundles.EARLY: choice.model, _bundles.HOLDOUT: holdout, _bundles.FINAL: final}, choice
 
 
-def _engine(config: WalsConfig, context: Context) -> Engine:
+def engine_of(config: WalsConfig, context: Context) -> Engine:
+    """What fits WALS, as configured."""
     if config.engine == "implicit":
         return wals.fit
     from jobs import _spark_als

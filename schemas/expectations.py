@@ -64,6 +64,7 @@ READS: Mapping[str, tuple[Table, ...]] = {
     "train_wals": _TRAINING,
     "train_towers": _TRAINING,
     "evaluate": _TRAINING,
+    "noise_floor": _TRAINING,
     "gate": (*_TRAINING, EVALUATION),
     "index": (USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT, QUERY_TEXT),
     "recommend": (USER_FEATURES, VIDEO_FEATURES, QUERY_TEXT),

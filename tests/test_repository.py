@@ -70,8 +70,8 @@ def test_every_stage_of_the_dag_has_a_module_with_a_main():
         and isinstance(node.args[0], ast.Constant)
     }
     assert stages == {
-        "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend",
-        "scan", "publish", "data_docs", "summary",
+        "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index",
+        "recommend", "scan", "publish", "data_docs", "summary",
     }  # fmt: skip
     for stage in stages:
         module = importlib.import_module(f"jobs.{stage}")

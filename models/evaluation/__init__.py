@@ -8,11 +8,11 @@ what predicted probabilities are judged by.
 from models.evaluation._ablations import WITHOUT
 from models.evaluation._config import EvaluationConfig
 from models.evaluation._items import ItemVectors, item_vectors
-from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, variants
+from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, exact_indexes, variants
 from models.evaluation._predictions import BIN_WEIGHT, BINS, OBSERVED, PREDICTED, Curves, Labelled, judge_predictions
 from models.evaluation._ranking import CHOSEN, DECILES, FIGURES, SLICED, figures, judge_lists
-from models.evaluation._rows import ALL, NOTHING, Judged, Lookup, Row, table
-from models.evaluation._slices import People, Shown, people_of, slices_of_examples, young_videos
+from models.evaluation._rows import ALL, NOTHING, Judged, Lookup, Row, Sample, table
+from models.evaluation._slices import OTHER, People, Shown, Slice, people_of, slices, slices_of_examples, young_videos
 from models.evaluation._sources import UNION, depths, limits, source_names
 from models.evaluation._weights import choose_weights
 from models.evaluation._world import Holdout, holdout, pairs
@@ -28,6 +28,7 @@ __all__ = [
     "FINAL",
     "NOTHING",
     "OBSERVED",
+    "OTHER",
     "POPULARITY",
     "PREDICTED",
     "SLICED",
@@ -42,9 +43,12 @@ __all__ = [
     "Lookup",
     "People",
     "Row",
+    "Sample",
     "Shown",
+    "Slice",
     "choose_weights",
     "depths",
+    "exact_indexes",
     "figures",
     "holdout",
     "item_vectors",
@@ -53,6 +57,7 @@ __all__ = [
     "limits",
     "pairs",
     "people_of",
+    "slices",
     "slices_of_examples",
     "source_names",
     "table",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = (
-    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend", "scan",
+    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index",
+    "recommend", "scan",
     "publish", "data_docs", "summary",
 )  # fmt: skip
 OTHERS = ("approve", "rollback", "refresh")

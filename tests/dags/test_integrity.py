@@ -14,8 +14,9 @@ EDGES = {
     "examples": {"features"},
     "text": {"train_wals", "train_towers"},
     "features": {"train_wals", "train_towers"},
-    "train_wals": {"evaluate"},
-    "train_towers": {"evaluate"},
+    "train_wals": {"evaluate", "noise_floor"},
+    "train_towers": {"evaluate", "noise_floor"},
+    "noise_floor": {"gate"},
     "evaluate": {"gate"},
     "gate": {"ask"},
     "ask": {"approve"},
@@ -33,7 +34,7 @@ PYTHON = set(EDGES) - SPARK - {"ask", "verdict"}
 HOURLY = ["ingest", "text", "examples", "features", "refresh", "gate", "verdict", "index", "recommend", "scan", "publish"]
 POOLS = {
     **dict.fromkeys(SPARK, "spark"),
-    **dict.fromkeys(["text", "train_wals", "train_towers", "evaluate"], "train"),
+    **dict.fromkeys(["text", "train_wals", "train_towers", "evaluate", "noise_floor"], "train"),
     "publish": "publish",
 }
 

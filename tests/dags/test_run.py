@@ -13,8 +13,8 @@ from .conftest import REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 STAGES = [
-    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend",
-    "scan", "publish", "data_docs", "summary",
+    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index",
+    "recommend", "scan", "publish", "data_docs", "summary",
 ]  # fmt: skip
 
 STAGE = """

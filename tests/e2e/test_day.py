@@ -31,6 +31,7 @@ from jobs import (
     gate,
     index,
     ingest,
+    noise_floor,
     publish,
     recommend,
     scan,
@@ -87,13 +88,48 @@ SETTINGS = {
         "ranker": {"min_steps_per_epoch": 20, "dim": 8, "hidden": [16], "max_epochs": 3},
     },
     "recommend": {"k": K, "generators": {"retrieval": 60, "wals": 40, "popular": 40}},
-    "gate": {"min_correlation": 0.6, "min_ratio_to_popularity": 0.5, "correlation_users": 200, "correlation_videos": 150},
+    "gate": {
+        "min_correlation": 0.6,
+        "min_ratio_to_popularity": 0.2,  # for the lower end of an interval over some 70 users
+        "correlation_users": 200,
+        "correlation_videos": 150,
+        "differential": {
+            "components": {"ranker": 0.2, "retrieval": 0.2, "wals": 0.1},
+            "segments": [],
+            "depth": 20,
+            "min_kept": 0.1,
+        },
+        "floors": {"min_users": 20, "baselines": {"popularity_by_segment": 0.2}, "min_slice_ratio": 0.2, "margin": 0.3},
+        "functional": [
+            {"check": "never_shown", "users": 50, "top": 2},
+            {"check": "knows_recent", "min_share": 0.99, "hours": 24.0, "min_examples": 3},
+            {"check": "own_likes", "min_auc": {"wals": 0.6, "ranker": 0.5, "retrieval": 0.5}, "users": 50, "likes": 5},
+        ],
+        "invariance": [
+            {"check": "row_order", "epsilon": 0.001, "users": 30, "videos": 50},
+            {"check": "draws", "max_moved": 0.0, "users": 30},
+        ],
+        "light": ["never_shown", "row_order"],
+    },
 }
 FIRST, SECOND = "2026-01-07T00:00:00Z", "2026-01-08T00:00:00Z"
 FIRST_DAY, SECOND_DAY = moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
 TODAY = Partition(moment("2026-01-07T00:00").date())
 DATA = window("2026-01-05T00:00", "2026-01-08T00:00")
-BEFORE_PUBLISH = (ingest, examples, text, features, train_wals, train_towers, evaluate, gate, index, recommend, scan)
+BEFORE_PUBLISH = (
+    ingest,
+    examples,
+    text,
+    features,
+    train_wals,
+    train_towers,
+    evaluate,
+    noise_floor,
+    gate,
+    index,
+    recommend,
+    scan,
+)
 STAGES = (*BEFORE_PUBLISH, publish)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from jobs import evaluate, gate, index, train_towers, train_wals
+from jobs import evaluate, gate, index, noise_floor, train_towers, train_wals
 from jobs._tables import Partition
 from jobs._window import DAY, Window, floor_hour, iso, midnight
 from schemas import (
@@ -53,7 +53,31 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "recommend": {"k": 10, "generators": {"retrieval": 20, "wals": 20, "popular": 20}, "users_per_batch": 16, "rules": RULES},
     "scan": {"near_duplicates": False},
     "evaluation": {"bootstrap_samples": 100, "min_slice_users": 5},
-    "gate": {"min_correlation": 0.3, "min_ratio_to_popularity": 0.2, "correlation_users": 40, "correlation_videos": 60},
+    # No languages, no tags: what needs them has nothing to check by; 60 videos have four titles in all.
+    "gate": {
+        "min_correlation": 0.3,
+        "min_ratio_to_popularity": 0.2,
+        "correlation_users": 40,
+        "correlation_videos": 60,
+        "differential": {
+            "components": {"ranker": -1.0, "retrieval": -1.0, "wals": -1.0},
+            "segments": [],
+            "min_segment_users": 5,
+            "top": 5,
+            "depth": 10,
+            "min_kept": 0.0,
+        },
+        "floors": {"min_users": 5, "baselines": {"popularity_by_segment": 0.2}, "min_slice_ratio": 0.1, "margin": 0.9},
+        "functional": [
+            {"check": "never_shown", "users": 20, "top": 2},
+            {"check": "knows_recent", "min_share": 0.99, "hours": 24.0, "min_examples": 3},
+        ],
+        "invariance": [
+            {"check": "row_order", "epsilon": 0.001, "users": 20, "videos": 20},
+            {"check": "draws", "max_moved": 0.0, "users": 20},
+        ],
+        "light": ["never_shown", "row_order"],
+    },
 }
 _ZERO = dict.fromkeys(("impressions", "views", "likes", "relevant"), 0.0)
 
@@ -104,7 +128,7 @@ def examples() -> list[dict[str, Any]]:
 
 def train(space: Workspace, end: datetime) -> None:
     """Fit the models as of a day's end, and have them judged."""
-    for stage in (train_wals, train_towers, evaluate, gate):
+    for stage in (train_wals, train_towers, evaluate, noise_floor, gate):
         space.run(stage, "--as-of", iso(end))
 
 

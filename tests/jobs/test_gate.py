@@ -4,10 +4,11 @@ from urllib.parse import urlparse
 
 import pytest
 
-from jobs import _bundles, _verdict, evaluate, gate
+from jobs import _bundles, _gate_material, _verdict, evaluate, gate
 from jobs._tracking import PUBLISHED, Tracker
 from models.bundle import open_bundle, seal
 from models.ensemble import Ensemble
+from models.gate import compare
 from schemas.errors import ReelflowError
 from tests.builders import Workspace, stage_context
 from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
@@ -75,7 +76,7 @@ class TestVerdict:
     def test_the_file_says_what_was_judged_and_how(self, judged):
         found = verdict(judged)
         assert found["passed"] is True
-        assert found["reason"].startswith("passed: correlation_with_incumbent: over ")
+        assert found["reason"].startswith("passed 18 checks: correlation_with_incumbent: over ")
         assert found["incumbent"] == dict.fromkeys(KINDS, "2026-01-07T00:00:00Z")
         assert {kind: found["basis"][kind] for kind in KINDS} == {kind: bundle(judged, kind).digest for kind in KINDS}
         assert found["basis"]["incumbent"] == {kind: bundle(judged, kind, FIRST).digest for kind in KINDS}
@@ -83,7 +84,11 @@ class TestVerdict:
         assert 0.3 <= found["correlation"]["pooled_pearson"] <= 1
         assert found["correlation"]["users"] == 40
         assert [check["name"] for check in found["verdict"]["checks"]] == [
-            "correlation_with_incumbent", "ndcg@10_against_popularity", "finite_metrics",
+            "finite_predictions", "correlation_with_incumbent", "correlation_of_ranker", "correlation_of_retrieval",
+            "correlation_of_wals", "kept_in_lists", "finite_metrics", "roc_auc_not_too_good", "blind_to_test_split",
+            "ndcg@10_against_popularity",
+            "ndcg@10_against_popularity_by_segment", "floor_of_slices", "not_worse_than_incumbent", "not_too_good",
+            "functional:never_shown", "functional:knows_recent", "invariance:row_order", "invariance:draws",
         ]  # fmt: skip
         figures = json.loads((judged.home / "runs" / "20260108T000000Z" / "evaluation" / "figures.json").read_text())
         assert found["metrics"] == figures["metrics"]
@@ -92,10 +97,15 @@ class TestVerdict:
 
     def test_a_model_compared_with_itself_agrees_fully(self, judged):
         with judged.environment():
-            data = gate._training.read(context_of(judged))
+            data = gate._training.read(context_of(judged), features=False)
             config, ranking = gate.load("gate", gate.GateConfig), gate.load("recommend", gate.RecommendConfig)
             models = Ensemble.load(*_bundles.folders({kind: bundle(judged, kind) for kind in KINDS}))
-            found = gate._compare(context_of(judged), config, ranking, data, new=models, old=models)
+            compared = compare(config, _gate_material.scene(context_of(judged), data, models, ranking), models)
+        found = compared.pooled
+        assert list(compared.components.values()) == pytest.approx([1.0, 1.0, 1.0])
+        assert {name: one["mean"] for name, one in compared.overlap.items()} == pytest.approx(
+            {"jaccard@5": 1, "rbo": 1, "kept@5": 1}
+        )
         assert (found.pooled_pearson, found.pooled_spearman) == pytest.approx((1, 1))
         # 58 videos may be shown, and a pair with any example of the look-back does not count.
         rows = data.examples.to_pylist()
@@ -111,6 +121,30 @@ class TestVerdict:
             ].tags
             assert tags["gate"] == "passed"
             assert tags["gate.reason"] == verdict(judged)["reason"]
+
+    def test_the_noise_floor_stands_beside_g1(self, judged):
+        measured = json.loads((judged.home / "runs" / "20260108T000000Z" / "noise_floor.json").read_text())
+        assert measured["measured_as_of"] == "2026-01-08T00:00:00Z"
+        value = measured["figures"]["pooled"]["pooled_pearson"]
+        assert -1 <= value < 1
+        assert verdict(judged)["noise_floor"]["pooled"]["pooled_pearson"] == value
+        assert f"(two seeds of the same data reach {value:.4f})" in verdict(judged)["reason"]
+
+    def test_a_page_names_what_moved(self, judged):
+        page = (judged.home / "runs" / "20260108T000000Z" / "verdict.html").read_text()
+        moved = verdict(judged)["moved"]
+        assert "Gate as of 2026-01-08T00:00:00Z: passed" in page
+        assert len(moved["users"]) == 5
+        assert all(f"<h3>User {user['user_id']}</h3>" in page for user in moved["users"])
+        assert all(len(user["before"]) == len(user["after"]) == 5 for user in moved["users"])
+        assert [video["mean_change"] for video in moved["risen"]] == sorted(
+            (video["mean_change"] for video in moved["risen"]), reverse=True
+        )
+
+    def test_the_incumbent_is_judged_by_models_that_have_not_seen_the_test_split(self, judged):
+        floors = [one for one in verdict(judged)["floors"] if one["against"] == "incumbent" and one["part"] == "all"]
+        assert {one["metric"] for one in floors} == {"ndcg@10", "recall@100"}
+        assert all(one["users"] >= 5 for one in floors)
 
 
 class TestAgain:

@@ -175,6 +175,7 @@ class TestModels:
             "bundle wals",
             "bundle towers",
             "evaluation",
+            "noise floor",
             "verdict",
             "bundle serving",
             RECOMMENDATIONS.name,
