@@ -1,7 +1,8 @@
 """MLflow: runs, registered bundles and aliases. The only module that imports it.
 
 Each kind of bundle is a registered model, ``reelflow-<kind>``. ``candidate`` is the newest trained version, ``champion``
-the published one, ``previous`` the one published before it. An alias never moves to an older ``as_of``.
+the published one, ``previous`` the one published before it. An alias never moves to an older ``as_of``. Bundles of another lane
+are versions of a registered model of their own, ``reelflow-<kind>-<lane>``: they never are what a day is compared with.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+LANE = "lane"
+"""The property of a bundle that says which lane made it; of none, the daily one."""
 
 
 class TrackingConfig(Section):
@@ -86,14 +89,14 @@ class Tracker:
         Returns:
             The version of the registered model.
         """
-        name = self._name(bundle.kind)
+        name = self._model(bundle)
         version = self._find(name, bundle.digest) or self._log(name, bundle, metrics, history)
         self._move(name, CANDIDATE, version)
         return str(version.version)
 
     def holds(self, bundle: Bundle, alias: str | None = None) -> bool:
         """Whether a bundle is registered, under the given alias if one is given."""
-        name = self._name(bundle.kind)
+        name = self._model(bundle)
         version = self._find(name, bundle.digest)
         if version is None or alias is None:
             return version is not None
@@ -102,7 +105,7 @@ class Tracker:
 
     def annotate(self, bundle: Bundle, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Add metrics and tags to the run and the version of a registered bundle."""
-        name = self._name(bundle.kind)
+        name = self._model(bundle)
         version = self._find(name, bundle.digest)
         if version is None:
             return
@@ -113,7 +116,7 @@ class Tracker:
 
     def attach(self, bundle: Bundle, file: Path, folder: str) -> None:
         """Log a file below a folder of the run of a registered bundle; the one of the same name before it is replaced."""
-        version = self._find(self._name(bundle.kind), bundle.digest)
+        version = self._find(self._model(bundle), bundle.digest)
         if version is not None:
             self._client.log_artifact(str(version.run_id), str(file), folder)
 
@@ -135,7 +138,7 @@ class Tracker:
         Returns:
             Whether it is the champion now: an older ``as_of`` than the champion's moves nothing.
         """
-        name = self._name(bundle.kind)
+        name = self._model(bundle)
         version = self._find(name, bundle.digest)
         if version is None:
             return False
@@ -232,6 +235,12 @@ class Tracker:
     @staticmethod
     def _name(kind: str) -> str:
         return f"reelflow-{kind}"
+
+    @classmethod
+    def _model(cls, bundle: Bundle) -> str:
+        """The registered model that a bundle is a version of."""
+        lane = bundle.properties.get(LANE)
+        return cls._name(bundle.kind) + (f"-{lane}" if lane else "")
 
 
 @contextmanager

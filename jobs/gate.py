@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf import load
-from jobs import _bundles, _evaluation, _stage, _training, _verdict, evaluate
+from jobs import _bundles, _evaluation, _lane, _light_gate, _stage, _training, _verdict, evaluate
 from jobs._recipe import code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
@@ -42,6 +42,8 @@ _TRAINED = ("ranker", "retrieval", "wals")
 
 def run(context: Context) -> Report:
     """Judge the candidates of this ``as_of``, unless the verdict on exactly these is there already."""
+    if context.lane == _lane.HOURLY:
+        return _light_gate.run(context)
     config = load("gate", GateConfig)
     bundles = _bundles.models(context)
     evaluated = _evaluation.require(context, evaluate.recipe(context, bundles))

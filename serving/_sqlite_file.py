@@ -57,7 +57,12 @@ _LAYERS = (
         position INTEGER NOT NULL,
         PRIMARY KEY (version, position)
     ) WITHOUT ROWID""",
-    "CREATE TABLE delta_lists (version INTEGER NOT NULL, user_id INTEGER NOT NULL, PRIMARY KEY (version, user_id)) WITHOUT ROWID",
+    """
+    CREATE TABLE delta_lists (
+        version INTEGER NOT NULL,
+        user_id INTEGER NOT NULL,
+        PRIMARY KEY (version, user_id)
+    ) WITHOUT ROWID""",
     "CREATE TABLE live_lists (user_id INTEGER PRIMARY KEY, layer INTEGER NOT NULL)",
 )
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from schemas.errors import ReelflowError
 from serving import SqliteStore, _sqlite, _sqlite_layers, _sqlite_log, _sqlite_rows
-from tests.serving.builders import fallback, publication, rows
+from tests.serving.builders import day, fallback, publication, rows
 
 
 verified: list[bool] = []
@@ -41,7 +41,8 @@ def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.R
         die()
 
 
-def main(path: str, number: str, generation: str, how: str, users: str = "1500", base: str = "0") -> int:
+def main(path: str, number: str, generation: str, how: str, *sizes: str) -> int:
+    users, base = (*sizes, "1500", "0")[:2] if not sizes else (*sizes, "0")[:2]
     if how == "die-before-switch":
         _sqlite_rows.verify = die
     if how == "die-listing":
@@ -56,7 +57,9 @@ def main(path: str, number: str, generation: str, how: str, users: str = "1500",
     if how == "die-in-switch":
         _sqlite_log.retire_old = die  # within the transaction, after the new version was marked live
     if how == "die-clearing":
-        _sqlite.SqliteStore._clear = lambda store, connection: die() if store.live() else None  # type: ignore[method-assign]
+        _sqlite.SqliteStore._clear = lambda store, connection: (  # type: ignore[method-assign]
+            die() if (live := store.live()) and live.as_of == day(int(number)) else None
+        )
     if how == "die-deleting":
         _sqlite_rows._delete = lambda connection, version: (
             connection.execute("DELETE FROM recommendation_rows WHERE version = ? AND user_id < 50", (version,)),
