@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
+import pyarrow.compute as pc
+from pyspark.sql import DataFrame, SparkSession
 
 from conf import load
-from jobs import _bundles, _stage, _verdict
+from jobs import _bundles, _due, _lane, _stage, _verdict
+from jobs._due import Due
+from jobs._lane import HourlyConfig
 from jobs._recipe import Recipe, code_version
 from jobs._session import read_files, spark_session, struct_of
 from jobs._stage import Context, Report
@@ -32,21 +35,28 @@ _TABLES = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
 
 def run(context: Context) -> Report:
     """Recommend for every user unless the tables were made from the same models, users and settings."""
+    due = _due.find(context) if context.lane == _lane.HOURLY else None
+    if isinstance(due, str):
+        return Report(notes=[due], facts={"status": "superseded"})
     config = ranking(context)
     bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
-    recipe, today = _recipe(context, config, bundles), Partition(context.last_day)
-    if not context.force and context.lake.first_status(_TABLES, today, recipe).current:
+    recipe, today = _recipe(context, config, bundles, due), Partition(context.last_day)
+    if not context.force and context.lists.first_status(_TABLES, today, recipe).current:
         return Report(up_to_date=True)
     model = model_of(context)
     users = context.lake.manifest(USER_FEATURES, today)
     assert users is not None
-    context.say(f"{users.rows:,} users")
-    written = _recommend(context, spark_session("recommend"), model, recipe, config.user_partitions)
+    asked = users.rows if due is None else len(due.users)
+    context.say(f"{asked:,} users" + ("" if due is None else f" of {users.rows:,}: {_said(due)}"))
+    if due is None or len(due.users) > load("hourly", HourlyConfig).spark_above_users:
+        written = _recommend(context, spark_session("recommend"), model, recipe, config.user_partitions, due)
+    else:
+        written = _recommend_here(context, model, recipe, due)
     popularity = FittedPopularity.load(model.wals / POPULARITY)
     allowed = shown(config, load_catalogue(model.catalogue))
     fallback = fallback_lists(load("fallback", FallbackConfig), popularity, allowed, config.k)
-    lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
-    return Report(read={"users": users.rows}, wrote={"rows": written.rows, "fallback rows": lists.rows})
+    lists = context.lists.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
+    return Report(read={"users": asked}, wrote={"rows": written.rows, "fallback rows": lists.rows})
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
@@ -80,18 +90,36 @@ def model_of(context: Context) -> Model:
     )
 
 
-def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle]) -> Recipe:
+def _said(due: Due) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in due.reasons.items())
+
+
+def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle], due: Due | None = None) -> Recipe:
     inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
     for table in (USER_FEATURES, QUERY_TEXT):
         inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
     code = code_version("jobs/recommend.py", "jobs/_worker.py", "models", "schemas")
     fallback = load("fallback", FallbackConfig).model_dump(mode="json")
-    return Recipe(inputs, code, {"as_of": iso(context.as_of), "fallback": fallback, **config.model_dump(mode="json")})
+    over = {} if due is None else {"base": due.base, "due": due.digest}
+    return Recipe(inputs, code, {"as_of": iso(context.as_of), "fallback": fallback, **config.model_dump(mode="json"), **over})
 
 
-def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Recipe, parts: int) -> Manifest:
+def _recommend_here(context: Context, model: Model, recipe: Recipe, due: Due) -> Manifest:
+    """Recommend for some users in this process: a session would take longer to start."""
+    today = Partition(context.last_day)
+    users = context.lake.read(USER_FEATURES, [today]).sort_by(col.USER_ID)
+    users = users.filter(pc.is_in(users[col.USER_ID], pa.array(due.users)))
+    rows = pa.Table.from_batches(recommend_batches(model, users.to_batches()), RECOMMENDATIONS.arrow)
+    return context.lists.write(RECOMMENDATIONS, today, rows, recipe)
+
+
+def _recommend(
+    context: Context, spark: SparkSession, model: Model, recipe: Recipe, parts: int, due: Due | None = None
+) -> Manifest:
     today = Partition(context.last_day)
     users = read_files(spark, USER_FEATURES, context.lake.files(USER_FEATURES, [today]))
+    if due is not None:
+        users = users.join(only(spark, due), on=col.USER_ID, how="left_semi")
 
     def recommend(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
         return recommend_batches(model, batches)
@@ -99,9 +127,14 @@ def _recommend(context: Context, spark: SparkSession, model: Model, recipe: Reci
     # Ranges of users in order: each output file is sorted, and so are the files.
     ordered = users.repartitionByRange(parts, col.USER_ID).sortWithinPartitions(col.USER_ID)
     rows = ordered.mapInArrow(recommend, struct_of(RECOMMENDATIONS))
-    staged = context.lake.staging(RECOMMENDATIONS)
+    staged = context.lists.staging(RECOMMENDATIONS)
     rows.write.parquet(str(staged))
-    return context.lake.commit(RECOMMENDATIONS, today, staged, recipe)
+    return context.lists.commit(RECOMMENDATIONS, today, staged, recipe)
+
+
+def only(spark: SparkSession, due: Due) -> DataFrame:
+    """The users whose lists are due, as a column of ``user_id``, which is unique."""
+    return spark.createDataFrame(pa.table({col.USER_ID: pa.array(due.users)}))
 
 
 def main() -> None:

@@ -1,0 +1,187 @@
+"""Whose lists an hour makes again, and over which version of the store they go.
+
+A list is due when its user did anything since the time that it knows; when it expires soon; when it shows what was removed, or
+blocked in the user's country, since; and when it is of the models before those that are live. It is compared list by list, so
+an hour that failed or never ran is made up for by the next one, and a day that became live meanwhile too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from conf import load
+from jobs import _bundles, refresh
+from jobs._lane import HourlyConfig
+from jobs._stage import Context
+from jobs._swap import read_json, replace_json
+from jobs._tables import Partition
+from jobs._window import Window, iso, last_day, micros, parse_time
+from models.ids import IdMap
+from schemas import INTERACTIONS, USER_FEATURES, VIDEO_FEATURES
+from schemas import columns as col
+from schemas.errors import ReelflowError
+from serving import PublicationRecord, Snapshot, SqliteStore
+
+Ints = NDArray[np.int64]
+
+FILE, FACTS = "due.npy", "due.json"
+REASONS = ("active", "expiring", "older models", "barred")
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What an hour has to make."""
+
+    base: int
+    """The version that the lists go over."""
+    users: Ints
+    """Whose lists are due, ascending ``(n,)``; all of them have features."""
+    reasons: dict[str, int]
+    """How many for each reason; a list may be due for several."""
+
+    @property
+    def digest(self) -> str:
+        """Of the users."""
+        return hashlib.sha256(self.users.tobytes()).hexdigest()
+
+
+def find(context: Context) -> Due | str:
+    """Find out whose lists are due, or why there is nothing to do: something newer is live already.
+
+    While this hour's own publication is live, it is what was due when that was made.
+
+    Raises:
+        ReelflowError: nothing is live, or it is of other models than those that this hour went on from.
+    """
+    store, kept = SqliteStore(context.paths.store), read(context)
+    with store.snapshot() as snapshot:
+        live = snapshot.live
+        if live is None:
+            raise ReelflowError("lists of an hour: found nothing live; expected a full publication; run the daily lane first")
+        own = live.as_of == context.as_of and live.base is not None
+        if own and kept is not None and kept.base == live.base and not context.force:
+            return kept
+        publications = snapshot.publications()
+        newest = max(one.as_of for one in publications)
+        if live.root_as_of > context.as_of or newest > context.as_of:
+            return f"superseded: what is live, as of {iso(max(newest, live.root_as_of))}, is newer; nothing changes"
+        base = _bundles.open_at(context, _bundles.WALS).properties[refresh.BASE]
+        if parse_time(base["as_of"]) != live.root_as_of:
+            return (
+                f"superseded: what is live is of the models as of {iso(live.root_as_of)}, this hour went on from those as of "
+                f"{base['as_of']}; the next one goes on from the former"
+            )
+        found = _find(context, snapshot, live, publications)
+    _write(context, found)
+    return found
+
+
+def read(context: Context) -> Due | None:
+    """What was due when the lists of this hour were made; None where they never were."""
+    facts = read_json(_folder(context) / FACTS, "what is due", "recommend")
+    if facts is None:
+        return None
+    users = np.load(_folder(context) / FILE, allow_pickle=False)
+    found = Due(int(facts["base"]), users, facts["reasons"])
+    return found if found.digest == facts["digest"] else None
+
+
+def require(context: Context) -> Due:
+    """What was due when the lists of this hour were made.
+
+    Raises:
+        ReelflowError: they never were.
+    """
+    found = read(context)
+    if found is None:
+        raise ReelflowError(f"lists as of {iso(context.as_of)}: not found; run recommend --lane hourly first")
+    return found
+
+
+def _find(context: Context, snapshot: Snapshot, live: PublicationRecord, publications: list[PublicationRecord]) -> Due:
+    lake, today = context.lake, Partition(context.last_day)
+    users = lake.read(USER_FEATURES, [today], [col.USER_ID, col.COUNTRY]).sort_by(col.USER_ID)
+    ids = users[col.USER_ID].to_numpy()
+    place = np.zeros(len(ids), dtype=np.int64)  # of each one's publication; the root's for who has no list
+    everyone = IdMap(ids)
+    for number, one in enumerate(publications[1:], start=1):
+        found = everyone.lookup(np.array(snapshot.users_of(one.version), dtype=np.int64))
+        place[found[found >= 0]] = number
+    as_of = np.array([micros(one.as_of) for one in publications])[place]
+    soon = context.as_of + timedelta(hours=load("hourly", HourlyConfig).renew_hours)
+    expiring = np.array([one.expires_at <= soon for one in publications])[place]
+    older = np.array([one.root != live.root for one in publications])[place]
+    active = _last_event(context, live, everyone) >= as_of
+    barred = np.zeros(len(ids), dtype=bool)
+    barred[everyone.lookup(_shows_barred(context, snapshot, live, everyone, users[col.COUNTRY]))] = True
+    reasons = dict(zip(REASONS, (active, expiring, older, barred), strict=True))
+    return Due(
+        live.version,
+        ids[active | expiring | older | barred],
+        {name: int(mask.sum()) for name, mask in reasons.items()},
+    )
+
+
+def _last_event(context: Context, live: PublicationRecord, users: IdMap) -> Ints:
+    """When each user did something last, or was shown something, since the full publication; in microseconds, else -1 (n,)."""
+    last = np.full(len(users), -1, dtype=np.int64)
+    for hour in context.lake.partitions(INTERACTIONS, Window(live.root_as_of, context.as_of)):
+        events = context.lake.read(INTERACTIONS, [hour], [col.USER_ID, col.OCCURRED_AT])
+        at = users.lookup(events[col.USER_ID].to_numpy())
+        np.maximum.at(last, at[at >= 0], events[col.OCCURRED_AT].cast(pa.int64()).to_numpy()[at >= 0])
+    return last
+
+
+def _shows_barred(
+    context: Context, snapshot: Snapshot, live: PublicationRecord, users: IdMap, countries: pa.ChunkedArray
+) -> Ints:
+    """Users whose list shows what was removed, or blocked in their country, since the full publication."""
+    columns = [col.VIDEO_ID, col.REMOVED, col.BLOCKED_COUNTRIES]
+    today, then = (Partition(day) for day in (context.last_day, last_day(live.root_as_of)))
+    now = context.lake.read(VIDEO_FEATURES, [today], columns)
+    known = context.lake.read_if_made(VIDEO_FEATURES, then, columns) if then != today else now.slice(0, 0)
+    removed = np.setdiff1d(_removed(now), _removed(known))
+    blocked = set(_blocked(now)) - set(_blocked(known))
+    if not len(removed) and not blocked:
+        return np.zeros(0, dtype=np.int64)
+    rows = snapshot.showing(sorted({*removed.tolist(), *(video for video, _ in blocked)}))
+    shown = np.array(rows, dtype=np.int64).reshape(-1, 2)
+    shown = shown[users.lookup(shown[:, 0]) >= 0]
+    theirs = countries.take(pa.array(users.lookup(shown[:, 0]))).to_pylist()
+    hit = [(video, country) in blocked for video, country in zip(shown[:, 1].tolist(), theirs, strict=True)]
+    return np.unique(shown[np.isin(shown[:, 1], removed) | np.array(hit, dtype=bool), 0])
+
+
+def _removed(videos: pa.Table) -> Ints:
+    removed: Ints = videos.filter(videos[col.REMOVED])[col.VIDEO_ID].to_numpy()
+    return removed
+
+
+def _blocked(videos: pa.Table) -> Iterator[tuple[int, str]]:
+    """Every pair of a video and a country that blocks it."""
+    some = videos.filter(pc.greater(pc.list_value_length(videos[col.BLOCKED_COUNTRIES]), 0))
+    for video, names in zip(some[col.VIDEO_ID].to_pylist(), some[col.BLOCKED_COUNTRIES].to_pylist(), strict=True):
+        yield from ((video, name) for name in names)
+
+
+def _write(context: Context, due: Due) -> None:
+    """Keep what is due beside the lists: the users first, so that the facts are never of others."""
+    folder = _folder(context)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / FILE).open("wb") as stream:
+        np.save(stream, due.users, allow_pickle=False)
+    replace_json(folder / FACTS, {"base": due.base, "digest": due.digest, "reasons": due.reasons})
+
+
+def _folder(context: Context) -> Path:
+    return context.lists.root
