@@ -184,6 +184,7 @@ def _record(context: Context, report: Report, seconds: float) -> None:
     (context.run_folder / f"{context.stage}.error").unlink(missing_ok=True)
     entry = {
         "stage": context.stage,
+        "lane": context.lane,
         "start": iso(context.window.start),
         "as_of": iso(context.as_of),
         "seconds": round(seconds, 2),

@@ -77,7 +77,7 @@ def run(context: Context) -> Report:
     old = Ensemble.load(*_bundles.folders(fetched))
     everything = _training.read(context, features=False)
     wals, figures = fold_in(context, old.wals, everything, base.as_of)
-    context.say(f"{figures['folded_users']:,} users acted since {iso(base.as_of)}; {figures['new_users']:,} of them are new")
+    context.say(f"{figures['folded_users']:,.0f} users acted since {iso(base.as_of)}, {figures['new_users']:,.0f} of them are new")
     popularity = fit_popularity(
         load("popularity", PopularityConfig),
         everything.examples,
