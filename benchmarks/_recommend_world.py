@@ -11,13 +11,16 @@ Floats = NDArray[np.float32]
 
 CLUSTERS, WATCHED = 300, 40
 RETRIEVAL, WALS, RANKER, CONTENT = 64, 32, 32, 64
-LANGUAGES, COUNTRIES, PLACES = 8, 10, 40
+LANGUAGES, COUNTRIES = 8, 10
 
 
-def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBatch]:
+def world(n_users: int, n_videos: int, *, places: int = 40, seed: int = 0) -> tuple[Catalogue, UserBatch]:
     """Videos in clusters whose sizes fall as a power law, users near three of them: vectors lie as trained ones do.
 
-    Gaussian vectors, all at right angles to each other, have no neighbours to find and flatter exact search.
+    Gaussian vectors, all at right angles to each other, have no neighbours to find and flatter exact search. WALS vectors are
+    as long as trained ones: of the simulator's 10,477 videos that have one, lengths are distributed as 0.19 times an
+    exponential variable (10, 50, 90, 99, 100 % are at most 0.016, 0.12, 0.47, 0.87, 1.6), with a rank correlation of 0.85 with
+    popularity.
     """
     rng = np.random.default_rng(seed)
     size = 1 / np.arange(1, CLUSTERS + 1)
@@ -33,6 +36,8 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
 
     retrieval, wals, ranker, content = (vectors(dim) for dim in (RETRIEVAL, WALS, RANKER, CONTENT))
     popularity = rng.pareto(1.0, n_videos)
+    lengths = np.empty((n_videos, 1), dtype=np.float32)
+    lengths[np.argsort(np.log1p(popularity) * rng.lognormal(0, 0.7, n_videos)), 0] = np.sort(rng.exponential(0.19, n_videos))
     watched = np.sort(rng.integers(n_videos, size=(n_users, WATCHED)), axis=1).ravel()
     facts = VideoFacts(
         creator=rng.integers(0, n_videos // 10 + 1, n_videos),
@@ -51,14 +56,14 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
         video_ids=np.arange(n_videos),
         popularity=popularity,
         retrieval_vectors=unit(retrieval[0]),
-        wals_vectors=wals[0] * 0.1,
+        wals_vectors=unit(wals[0]) * lengths,
         ranker_vectors=ranker[0] * 0.1,
         eligible=rng.random(n_videos) < 0.99,
         countries=tuple(f"C{n}" for n in range(COUNTRIES)),
         blocked=rng.random((COUNTRIES, n_videos)) < 0.01,
         languages=tuple(f"l{n}" for n in range(LANGUAGES)),
-        local_segments=("all", *(f"place={n}" for n in range(1, PLACES))),
-        local=(popularity * rng.gamma(1.0, size=(PLACES, n_videos))).astype(np.float32),
+        local_segments=("all", *(f"place={n}" for n in range(1, places))),
+        local=np.stack([(popularity * rng.gamma(1.0, size=n_videos)).astype(np.float32) for _ in range(places)]),
         facts=facts,
     )
     users = UserBatch(
@@ -69,7 +74,7 @@ def world(n_users: int, n_videos: int, seed: int = 0) -> tuple[Catalogue, UserBa
         content=unit(content[1]),
         country=rng.integers(-1, COUNTRIES, n_users),
         language=rng.integers(0, LANGUAGES, n_users),
-        local=rng.integers(0, PLACES, n_users),
+        local=rng.integers(0, places, n_users),
         segment=rng.integers(0, 3, n_users),
         watched_indptr=np.arange(n_users + 1) * WATCHED,
         watched=watched,

@@ -8,7 +8,7 @@ an hour that failed or never ran is made up for by the next one, and a day that 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conf import load
@@ -34,7 +35,7 @@ from serving import PublicationRecord, Snapshot, SqliteStore
 
 Ints = NDArray[np.int64]
 
-FILE, FACTS = "due.npy", "due.json"
+FILE, FACTS, USERS_FILE = "due.npy", "due.json", "users.parquet"
 REASONS = ("active", "expiring", "older models", "barred")
 
 
@@ -105,6 +106,29 @@ def require(context: Context) -> Due:
     found = read(context)
     if found is None:
         raise ReelflowError(f"lists as of {iso(context.as_of)}: not found; run recommend --lane hourly first")
+    return found
+
+
+def users_of(files: Sequence[Path], due: Due, folder: Path) -> Path:
+    """The rows of ``user_features`` of those who are due, in order, as a file of their own.
+
+    Raises:
+        ReelflowError: one of them has no row.
+    """
+    found = folder / USERS_FILE
+    wanted, rows = pa.array(due.users), 0
+    with pq.ParquetWriter(found, USER_FEATURES.arrow, compression="zstd") as written:
+        for path in files:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches():
+                    part = batch.select(USER_FEATURES.columns).filter(pc.is_in(batch[col.USER_ID], wanted))
+                    written.write_table(pa.Table.from_batches([part]).cast(USER_FEATURES.arrow))
+                    rows += part.num_rows
+    if rows != len(due.users):
+        raise ReelflowError(
+            f"table {USER_FEATURES.name}: found {rows:,} of the {len(due.users):,} users whose lists are due; it has changed "
+            "since: run recommend again"
+        )
     return found
 
 

@@ -61,10 +61,17 @@ def fan_out(
         runs = cut(units, weights, config.threads) if units else []
         with ThreadPoolExecutor(config.threads) as pool:  # the kernels let go of the interpreter
             return list(pool.map(work, runs))
+    return by_spark(context, units, work, weights=weights)
+
+
+def by_spark(context: Context, units: Sequence[T], work: Callable[[Sequence[T]], R], *, weights: Sequence[float]) -> list[R]:
+    """As :func:`fan_out`, but in workers of the stage's Spark session however little there is to do."""
+    if not units:
+        return []
     from jobs._session import spark_session
 
     spark = spark_session(context.stage).sparkContext
-    runs = cut(units, weights, spark.defaultParallelism * config.chunks_per_core)
+    runs = cut(units, weights, spark.defaultParallelism * load("fan_out", FanOutConfig).chunks_per_core)
 
     def task(run: Sequence[T]) -> tuple[R, int]:
         return work(run), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -288,7 +288,14 @@ class Lake:
         return manifest
 
     def write(
-        self, table: Table, partition: Partition, rows: pa.Table, recipe: Recipe, counts: Mapping[str, int] | None = None
+        self,
+        table: Table,
+        partition: Partition,
+        rows: pa.Table,
+        recipe: Recipe,
+        counts: Mapping[str, int] | None = None,
+        *,
+        rows_per_group: int = 2**20,
     ) -> Manifest:
         """Write one partition from an Arrow table whose rows are already in their final order."""
         staged = self.staging(table)
@@ -297,5 +304,5 @@ class Lake:
         if differences:
             raise TableError(f"table {table.name}, {partition.path}: {'; '.join(differences)}; the live partition is unchanged")
         rows = rows.select(table.columns).cast(table.arrow)
-        pq.write_table(rows, staged / "part.parquet", compression="zstd")
+        pq.write_table(rows, staged / "part.parquet", compression="zstd", row_group_size=rows_per_group)
         return self.commit(table, partition, staged, recipe, counts, by_spark=False, rows_in_memory=rows)

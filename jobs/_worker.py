@@ -15,9 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from models.ann import VectorIndex
 from models.ensemble import Ensemble, load_catalogue
-from models.recommend import Catalogue, RecommendConfig, recommend_batch, rows
+from models.recommend import Catalogue, Indexes, RecommendConfig, recommend_batch, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Model:
     wals: Path
     towers: Path
     catalogue: Path
-    index: Path
+    indexes: Path
     queries: tuple[Path, ...]
     """The files of ``query_text``."""
     as_of: datetime
@@ -43,21 +42,21 @@ def recommend_batches(model: Model, batches: Iterable[pa.RecordBatch]) -> Iterat
     """Recommend for each batch of users; runs in a Spark worker."""
     config = RecommendConfig.model_validate_json(model.config_json)
     for batch in batches:
-        ensemble, catalogue, index, queries = loaded(model)
+        ensemble, catalogue, indexes, queries = loaded(model)
         for start in range(0, batch.num_rows, config.users_per_batch):
             users = pa.Table.from_batches([batch.slice(start, config.users_per_batch)])
             encoded = ensemble.users(config, users, queries, catalogue, model.as_of)
-            lists = recommend_batch(config, catalogue, encoded, index, model.day)
+            lists = recommend_batch(config, catalogue, encoded, indexes, model.day)
             yield from rows(lists, config, catalogue, encoded).to_batches()
 
 
 @cache
-def loaded(model: Model) -> tuple[Ensemble, Catalogue, VectorIndex, pa.Table]:
+def loaded(model: Model) -> tuple[Ensemble, Catalogue, Indexes, pa.Table]:
     """The models in this worker process, whose one core they use with one thread."""
     torch.set_num_threads(1)
     return (
         Ensemble.load(model.wals, model.towers),
         load_catalogue(model.catalogue),
-        VectorIndex.read(model.index),
+        Indexes.read(model.indexes),
         pa.concat_tables([pq.read_table(file, partitioning=None) for file in model.queries]),
     )

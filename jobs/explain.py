@@ -42,7 +42,7 @@ def run(context: Context, user_id: int, video_id: int) -> str:
     """
     model = recommend.model_of(context)
     config = recommend.ranking(context)
-    ensemble, catalogue, index, queries = loaded(model)
+    ensemble, catalogue, indexes, queries = loaded(model)
     day = Partition(context.last_day)
     rows = context.lake.read(USER_FEATURES, [day])
     rows = rows.filter(pc.equal(rows[col.USER_ID], pa.scalar(user_id, pa.int64())))
@@ -53,7 +53,7 @@ def run(context: Context, user_id: int, video_id: int) -> str:
     if position < 0:
         return f"{about}: not in the list\n  no snapshot up to then held the video, or it was uploaded later"
     user = ensemble.users(config, rows, queries, catalogue, context.as_of)
-    found = explain(config, catalogue, user, index, model.day, position=position)
+    found = explain(config, catalogue, user, indexes, model.day, position=position)
     where = f"rank {found.rank} of the list" if found.rank else "not in the list"
     segment = config.segments[int(user.segment[0])].name
     (unit,) = recommend.plan(context, {})

@@ -38,6 +38,9 @@ _CODE = (
     "jobs/features.py", "jobs/_latest_features.py", "jobs/_counts.py", "jobs/_example_features.py", "jobs/_history.py",
     "jobs/_log.py", "jobs/_trends.py", "models/popularity.py", "models/rows.py", "schemas",
 )  # fmt: skip
+_USERS_PER_GROUP = (
+    2**16
+)  # recommend's parts read the row groups that hold their users, of which each has some tens of thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,8 @@ def run(context: Context) -> Report:
     recipes, today = _recipes(context, config), Partition(context.last_day)
     if context.force or not lake.status(USER_FEATURES, today, recipes[USER_FEATURES.name]).current:
         rows = user_features(context, planned.look)
-        wrote["user features"] = lake.write(USER_FEATURES, today, rows, recipes[USER_FEATURES.name]).rows
+        written = lake.write(USER_FEATURES, today, rows, recipes[USER_FEATURES.name], rows_per_group=_USERS_PER_GROUP)
+        wrote["user features"] = written.rows
     if context.force or not lake.status(VIDEO_FEATURES, today, recipes[VIDEO_FEATURES.name]).current:
         rows = video_features(context, config.popularity_half_life_days)
         wrote["video features"] = lake.write(VIDEO_FEATURES, today, rows, recipes[VIDEO_FEATURES.name]).rows

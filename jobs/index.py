@@ -1,12 +1,13 @@
-"""Build what the recommend stage serves from: the catalogue's vectors and the FAISS index over them.
+"""Build what the recommend stage serves from: the catalogue's vectors and a FAISS index over each kind that proposes videos.
 
 Reads the bundles that the gate passed, ``video_features`` and ``video_text``; writes the bundle ``serving``, bound to them by
-digest. Its own digest is part of the model version that every published row carries. Where the index is not exact, the vectors
+digest. Its own digest is part of the model version that every published row carries. Where an index is not exact, the vectors
 of some users of the day (``user_features``, ``query_text``) say what it misses; one that misses too much is not written (G6).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,15 @@ from jobs import _bundles, _stage, _verdict
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
-from models.ann import IndexConfig, choose
+from models.ann import Choice, IndexConfig, choose, kind_built
 from models.ensemble import Ensemble, indexable, save_catalogue
 from models.features import with_text
 from models.hashing import hashed_pairs
-from models.recommend import RecommendConfig
+from models.recommend import Catalogue, Indexes, RecommendConfig
 from schemas import QUERY_TEXT, USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT
 from schemas import columns as col
 
-INDEX_FILE = "index.faiss"
+INDEXES = "indexes"
 CATALOGUE = "catalogue"
 _SALT = 4  # the sample is not one that another stage draws
 
@@ -39,18 +40,19 @@ def run(context: Context) -> Report:
     today = [Partition(context.last_day)]
     videos = with_text(context.lake.read(VIDEO_FEATURES, today), context.lake.read(VIDEO_TEXT, today))
     catalogue = ensemble.catalogue(load("recommend", RecommendConfig).catalogue, videos, context.as_of)
-    positions = indexable(catalogue, ensemble.retrieval)
-    config = load("index", IndexConfig)
-    asked = _queries(context, config, ensemble, len(positions))
-    chosen = choose(config, catalogue.retrieval_vectors[positions], asked, positions)
+    chosen = _chosen(context, ensemble, catalogue)
 
     def write(folder: Path) -> None:
         save_catalogue(catalogue, folder / CATALOGUE)
-        chosen.index.write(folder / INDEX_FILE)
+        Indexes(**{name: choice.index for name, choice in chosen.items()}).write(folder / INDEXES)
 
-    facts = {"videos": len(catalogue.video_ids), "indexed": len(positions), "index": chosen.facts()}
-    _bundles.commit(context, _bundles.SERVING, recipe, write, facts)
-    return Report(read={"videos": len(catalogue.video_ids)}, wrote={"indexed videos": len(positions)}, notes=[chosen.note])
+    about = {name: {"videos": len(choice.index), **choice.facts()} for name, choice in chosen.items()}
+    _bundles.commit(context, _bundles.SERVING, recipe, write, {"videos": len(catalogue.video_ids), "indexes": about})
+    return Report(
+        read={"videos": len(catalogue.video_ids)},
+        wrote={f"{name} index": len(choice.index) for name, choice in chosen.items()},
+        notes=[f"{name}: {choice.note}" for name, choice in chosen.items()],
+    )
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
@@ -59,15 +61,36 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     return [Unit(f"bundle {_bundles.SERVING}", Partition(context.last_day), status)]
 
 
-def _queries(context: Context, config: IndexConfig, ensemble: Ensemble, n_vectors: int) -> NDArray[np.float32]:
-    """Retrieval's vectors of the users whose ids have the smallest hashes, float32 ``(n, dim)``; none for an exact index."""
-    if config.kind_for(n_vectors) == "flat":
-        return np.zeros((0, 0), dtype=np.float32)
+def _chosen(context: Context, ensemble: Ensemble, catalogue: Catalogue) -> dict[str, Choice]:
+    """Each index, of the kind for its number of vectors.
+
+    Raises:
+        ReelflowError: one whose kind was set by hand misses too much (G6).
+    """
+    config, parts = load("index", IndexConfig), Indexes.searched(catalogue, indexable(catalogue, ensemble.retrieval))
+    exact = all(kind_built(config, len(part.positions)) == "flat" for part in parts.values())
+    asked = {} if exact else _queries(context, config, ensemble, catalogue)
+    nobody = np.zeros((0, 0), dtype=np.float32)
+    return {
+        name: choose(
+            config, part.vectors, asked.get(name, nobody), part.positions, lengths_vary=part.lengths_vary, name=f"index {name}"
+        )
+        for name, part in parts.items()
+    }
+
+
+def _queries(
+    context: Context, config: IndexConfig, ensemble: Ensemble, catalogue: Catalogue
+) -> Mapping[str, NDArray[np.float32]]:
+    """What the users whose ids have the smallest hashes ask each index, float32 ``(n, dim)``."""
     today = [Partition(context.last_day)]
     users = context.lake.read(USER_FEATURES, today)
     ids = users[col.USER_ID].to_numpy()
     first = np.argsort(hashed_pairs(ids, np.full_like(ids, _SALT)), kind="stable")[: config.sample_users]
-    return ensemble.retrieval.user_vectors(users.take(first), context.lake.read(QUERY_TEXT, today), context.as_of)
+    queries = context.lake.read(QUERY_TEXT, today)
+    return Indexes.queries(
+        ensemble.users(load("recommend", RecommendConfig), users.take(first), queries, catalogue, context.as_of)
+    )
 
 
 def _recipe(context: Context) -> Recipe:
@@ -80,9 +103,11 @@ def _recipe(context: Context) -> Recipe:
     inputs = {kind: bundle.digest for kind, bundle in _bundles.models(context).items()}
     for table in (USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT, QUERY_TEXT):
         inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
+    recommend = load("recommend", RecommendConfig)
     parameters = {
         **load("index", IndexConfig).model_dump(mode="json"),
-        "catalogue": load("recommend", RecommendConfig).catalogue.model_dump(mode="json"),
+        "catalogue": recommend.catalogue.model_dump(mode="json"),
+        "similar_history": recommend.similar_history,
     }
     return Recipe(inputs, code_version("jobs/index.py", "models"), parameters)
 

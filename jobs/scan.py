@@ -25,7 +25,6 @@ from jobs._session import read_files, spark_session
 from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Pending, TableError, Unit
 from jobs._window import DAY, iso, midnight, parse_time
-from jobs.recommend import only
 from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES
 from schemas import columns as col
@@ -198,7 +197,8 @@ def _scan(context: Context, inputs: _Inputs) -> dict[str, Any]:
         for of, table in ((lake, USER_FEATURES), *((context.lists, table) for table in _last_scan.PUBLISHED))
     )
     if inputs.due is not None:  # each of them must have a list, active or not, and nobody else
-        users = users.join(only(spark, inputs.due), on=col.USER_ID, how="left_semi").withColumn(col.INTERACTION_COUNT, f.lit(1))
+        due = spark.createDataFrame(pa.table({col.USER_ID: pa.array(inputs.due.users)}))  # unique
+        users = users.join(due, on=col.USER_ID, how="left_semi").withColumn(col.INTERACTION_COUNT, f.lit(1))
     videos = facts(today, alike)
     lists = _scan_lists.judged(users, shown, fallback, videos, inputs.k, alike=config.near_duplicates).persist()
     try:

@@ -111,7 +111,7 @@ class FittedPopularity:
                 share = total / (events[row] + prior)
                 found[row] = found[parent] * np.float32(prior / (events[row] + prior))
             found[row, places[own.indices[cells]]] += own.data[cells] * share
-        return found if rows is None else found[np.searchsorted(needed, wanted)]
+        return found if np.array_equal(needed, wanted) else found[np.searchsorted(needed, wanted)]
 
     def row_of(self, users: pa.Table, chain: Sequence[str]) -> Ints:
         """The deepest segment of each user along a chain that is known: int64 ``(n_users,)``; 0 for everybody.

@@ -15,10 +15,9 @@ from conf import load
 from jobs import _bundles, _verdict
 from jobs._stage import Context
 from jobs._tables import Partition
-from models.ann import build_flat
 from models.ensemble import Ensemble, indexable
 from models.features import with_text
-from models.recommend import RecommendConfig, recommend_batch
+from models.recommend import Indexes, RecommendConfig, recommend_batch
 from schemas import QUERY_TEXT, USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT
 from schemas import columns as col
 from schemas.errors import ReelflowError
@@ -72,14 +71,13 @@ def our_lists(context: Context, world: World) -> Ours:
     seen = _with_seen(rows, world, world.judged[known])
     users = ensemble.users(config, seen, lake.read(QUERY_TEXT, today), catalogue, context.as_of)
     variants = {name: config.alone(name, name, DEPTH) for name in ALONE} | {BARE: config.bare(), FINAL: config}
-    positions = indexable(catalogue, ensemble.retrieval)
-    index = build_flat(catalogue.retrieval_vectors[positions], positions)
+    indexes = Indexes.exact(catalogue, indexable(catalogue, ensemble.retrieval))
     fallback = catalogue.popular_order[:DEPTH]
     lists = {}
     for name, variant in variants.items():
         lists[name] = np.full((len(world.judged), DEPTH), -1, dtype=np.int64)
         lists[name][:, : len(fallback)] = fallback
-        lists[name][known] = recommend_batch(variant, catalogue, users, index, context.as_of.date()).positions
+        lists[name][known] = recommend_batch(variant, catalogue, users, indexes, context.as_of.date()).positions
     return Ours(lists, {name: verdict[name] for name in ("passed", "reason", "weights")}, int((~known).sum()))
 
 

@@ -9,14 +9,31 @@ Kinds (https://github.com/facebookresearch/faiss/wiki/Faiss-indexes):
 - ``ivf_pq``: the same lists of 4-bit product codes (Andre et al., Quicker ADC, TPAMI 2021), the best of which are compared
   again by their vectors.
 
+All but the first lead to the nearest vectors, and so to the largest inner products only where vectors have one length:
+others are given one more number that makes them so (``_augmented``).
+
 :func:`choose` takes the kind that the configuration names for so many vectors, and the least effort of search whose recall,
 measured against the exact answer on users of this day, is enough. Nothing depends on the clock: which kind is the fastest at a
 size was measured once (``python -m benchmarks index``) and stands in the configuration.
 """
 
+from models.ann._augmented import AugmentedIndex, augmented, read_augmented
 from models.ann._choose import Choice, choose
 from models.ann._config import IndexConfig
-from models.ann._kinds import build, build_flat
-from models.ann._search import VectorIndex, recall_against_exact
+from models.ann._kinds import build, build_flat, kind_built
+from models.ann._search import Searcher, VectorIndex, recall_against_exact
 
-__all__ = ["Choice", "IndexConfig", "VectorIndex", "build", "build_flat", "choose", "recall_against_exact"]
+__all__ = [
+    "AugmentedIndex",
+    "Choice",
+    "IndexConfig",
+    "Searcher",
+    "VectorIndex",
+    "augmented",
+    "build",
+    "build_flat",
+    "choose",
+    "kind_built",
+    "read_augmented",
+    "recall_against_exact",
+]

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models._topk import top_inner_products
+from models.ann._augmented import AugmentedIndex, build_augmented
 from models.ann._config import IndexConfig, Kind
 from models.ann._kinds import build, build_flat, set_effort
-from models.ann._search import VectorIndex, recall_against, unwrapped
+from models.ann._search import Searcher, VectorIndex, recall_against, unwrapped
 from schemas.errors import ReelflowError
 
 _COUNTED: Any = faiss.cvar
@@ -22,7 +23,7 @@ _COUNTED: Any = faiss.cvar
 class Choice:
     """An index and what is known of it."""
 
-    index: VectorIndex
+    index: Searcher
     kind: Kind
     effort: int | None
     """efSearch or nprobe; None of an exact index."""
@@ -49,6 +50,8 @@ def choose(
     queries: NDArray[np.float32],
     positions: NDArray[np.int64] | None = None,
     *,
+    lengths_vary: bool = False,
+    name: str = "index",
     threads: int = 1,
 ) -> Choice:
     """Build the index of the configured kind with the least effort whose recall on ``queries`` is enough.
@@ -59,13 +62,16 @@ def choose(
         queries: float32 ``(n_queries, d)``, vectors of users; without any, the first ``sample_users`` vectors ask for
             themselves. An exact index needs none.
         positions: int64 ``(n,)`` catalogue position of each vector, ascending; ``None`` for 0 to n - 1.
+        lengths_vary: whether the vectors are not all of one length, so that an approximate index augments them.
+        name: of the index, for errors.
         threads: threads that one search may use.
 
     Raises:
         ReelflowError: no effort of a kind that was set by hand reaches ``min_recall``; vectors that are not finite; positions
             that are not one ascending number a vector.
     """
-    index = build(config, vectors, positions, threads=threads)
+    index = (build_augmented if lengths_vary else build)(config, vectors, positions, threads=threads)
+    inner = index.index if isinstance(index, AugmentedIndex) else index
     kind = index.kind
     if kind is None or kind == "flat":
         return _exact(index, "flat index")
@@ -74,11 +80,11 @@ def choose(
     exact, _ = top_inner_products(asked, vectors, depth)
     recall, effort = 0.0, 0
     for effort in config.efforts[kind]:
-        set_effort(index, effort)
+        set_effort(inner, effort)
         _forget_distances()
         recall = recall_against(exact, index, vectors, asked, positions)
         if recall >= config.min_recall:
-            distances = _distances_per_query(index, len(asked), depth)
+            distances = _distances_per_query(inner, len(asked), depth)
             note = f"{kind} index, effort {effort}, recall@{depth} {recall:.4f}"
             return Choice(index, kind, effort, recall, distances, note)
     reached = f"recall@{depth} {recall:.4f} with effort {effort}"
@@ -86,12 +92,12 @@ def choose(
         instead = build_flat(vectors, positions, threads=threads)
         return _exact(instead, f"flat index, because {kind} reached only {reached}, not {config.min_recall}")
     raise ReelflowError(
-        f"index: {kind} reached {reached}, its largest, on {len(asked):,} queries, expected at least {config.min_recall}; "
+        f"{name}: {kind} reached {reached}, its largest, on {len(asked):,} queries, expected at least {config.min_recall}; "
         f"add larger efforts to index.efforts.{kind}, or set index.kind to auto"
     )
 
 
-def _exact(index: VectorIndex, note: str) -> Choice:
+def _exact(index: Searcher, note: str) -> Choice:
     return Choice(index, "flat", None, 1.0, float(len(index)), note)
 
 

@@ -1,4 +1,4 @@
-"""Settings of the retrieval index."""
+"""Settings of the indexes."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class IvfConfig(Section):
     lists_per_root: float = Field(gt=0)
     """Lists, as a multiple of the square root of the number of vectors."""
 
+    augmented_lists_per_root: float = Field(gt=0)
+    """The same where lengths vary: what is short lies in few lists that nobody looks at, so the others have to be finer."""
+
     training_vectors_per_list: int = Field(ge=39)
     """k-means looks at so many vectors a list; fewer than 39 find poor centroids, says FAISS."""
 
@@ -41,7 +44,7 @@ class IvfConfig(Section):
 
 
 class IndexConfig(Section):
-    """How the retrieval index is built: section ``index``."""
+    """How each index is built: section ``index``."""
 
     kind: Literal["auto", Kind]
     """A kind, or ``auto``: the kind of ``from_videos`` that fits, and exact search where that one's recall is not enough."""

@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ann._config import Approximate, IndexConfig
+from models.ann._config import Approximate, IndexConfig, Kind
 from models.ann._search import VectorIndex, faiss_threads, unwrapped
 from schemas.errors import ReelflowError
 
@@ -36,14 +36,19 @@ def build(
     Raises:
         ReelflowError: vectors that are not finite, or positions that are not one ascending number a vector.
     """
-    wanted, where = _checked(vectors, positions)
-    kind = config.kind_for(len(wanted))
-    if kind == "flat" or len(wanted) < FEWEST:
+    wanted, where = checked(vectors, positions)
+    kind = kind_built(config, len(wanted))
+    if kind == "flat":
         return _flat(wanted, where, threads)
     with faiss_threads(1):
         index = VectorIndex.of(_BUILDERS[kind](config, wanted, where), threads)
     set_effort(index, config.efforts[kind][0])
     return index
+
+
+def kind_built(config: IndexConfig, n_vectors: int) -> Kind:
+    """The kind that :func:`build` builds of so many vectors."""
+    return "flat" if n_vectors < FEWEST else config.kind_for(n_vectors)
 
 
 def build_flat(vectors: NDArray[np.float32], positions: NDArray[np.int64] | None = None, *, threads: int = 1) -> VectorIndex:
@@ -57,7 +62,7 @@ def build_flat(vectors: NDArray[np.float32], positions: NDArray[np.int64] | None
     Raises:
         ReelflowError: vectors that are not finite, or positions that are not one ascending number a vector.
     """
-    return _flat(*_checked(vectors, positions), threads)
+    return _flat(*checked(vectors, positions), threads)
 
 
 def set_effort(index: VectorIndex, effort: int) -> None:
@@ -70,9 +75,12 @@ def set_effort(index: VectorIndex, effort: int) -> None:
         lists.nprobe = min(effort, lists.nlist)
 
 
-def _checked(
-    vectors: NDArray[np.float32], positions: NDArray[np.int64] | None
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def checked(vectors: NDArray[np.float32], positions: NDArray[np.int64] | None) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Vectors and positions as FAISS wants them.
+
+    Raises:
+        ReelflowError: vectors that are not finite, or positions that are not one ascending number a vector.
+    """
     wanted = np.ascontiguousarray(vectors, dtype=np.float32)
     if wanted.ndim != 2 or not bool(np.isfinite(wanted).all()):
         raise ReelflowError(

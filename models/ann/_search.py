@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -26,6 +26,35 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _FAISS: Any = faiss  # its type stubs lack some of what it has
+
+
+class Searcher(Protocol):
+    """What finds the vectors with the largest inner products; each is known by its position in the catalogue."""
+
+    @property
+    def kind(self) -> Kind | None:
+        """Which of the kinds that are built here this is."""
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the file that :meth:`write` writes."""
+
+    def __len__(self) -> int: ...
+
+    def search(self, queries: Floats, k: int, *, complete: bool = True) -> tuple[Floats, Ints]:
+        """Find the ``k`` vectors with the largest inner product for each query.
+
+        Args:
+            queries: float32 ``(n, dim)``.
+            k: how many per query; more than there are is padded.
+            complete: whether a query whose approximate search ends with fewer than ``k`` looks at everything.
+
+        Returns:
+            float32 inner products and int64 positions ``(n, k)``, best first, padded with ``-inf`` and ``-1``.
+        """
+
+    def write(self, file: Path) -> None:
+        """Write the index as one FAISS file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,12 +132,7 @@ class VectorIndex:
         Raises:
             ReelflowError: queries of another length than the index's vectors.
         """
-        wanted = np.ascontiguousarray(queries, dtype=np.float32)
-        if wanted.ndim != 2 or wanted.shape[1] != self.dim:
-            raise ReelflowError(
-                f"index search: found queries of shape {wanted.shape}, expected (n, {self.dim}); "
-                "index and query encoder are of different models: build the index again from this model"
-            )
+        wanted = checked_queries(queries, self.dim)
         reach = min(k, len(self))
         if not reach or not len(wanted):
             return np.full((len(wanted), k), -np.inf, dtype=np.float32), np.full((len(wanted), k), -1, dtype=np.int64)
@@ -170,7 +194,7 @@ class VectorIndex:
         return cls.of(index, threads)
 
 
-def recall_against_exact(index: VectorIndex, vectors: Floats, queries: Floats, k: int, positions: Ints | None = None) -> float:
+def recall_against_exact(index: Searcher, vectors: Floats, queries: Floats, k: int, positions: Ints | None = None) -> float:
     """Measure the share of the true ``k`` best scores that the index finds, over all queries.
 
     A found vector counts when its exact score reaches the k-th best one, so that equal vectors may stand in for each other.
@@ -192,7 +216,7 @@ def recall_against_exact(index: VectorIndex, vectors: Floats, queries: Floats, k
     return recall_against(exact, index, vectors, queries, positions)
 
 
-def recall_against(exact: Floats, index: VectorIndex, vectors: Floats, queries: Floats, positions: Ints | None = None) -> float:
+def recall_against(exact: Floats, index: Searcher, vectors: Floats, queries: Floats, positions: Ints | None = None) -> float:
     """The same where the ``k`` best scores, float32 ``(n_queries, k)``, best first, are known.
 
     Approximate searches are not completed: an effort that finds too few must not look good because everything is searched then.
@@ -201,10 +225,24 @@ def recall_against(exact: Floats, index: VectorIndex, vectors: Floats, queries: 
     where = IdMap(np.arange(len(vectors)) if positions is None else positions)
     rows = where.lookup(found.reshape(-1)).reshape(found.shape)
     scores = np.matmul(vectors[rows], queries[:, :, None])[:, :, 0]
-    last = exact[:, -1:]
-    # Two ways of summing the same products differ in the last bits.
-    tolerance = 1e-5 * np.maximum(1.0, np.abs(last))
-    return float(((scores >= last - tolerance) & (rows >= 0)).mean())
+    # Two ways of summing the same products differ in the last bits, by so much of the two lengths.
+    tolerance = 1e-5 * np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(vectors, axis=1)[rows]
+    return float(((scores >= exact[:, -1:] - tolerance) & (rows >= 0)).mean())
+
+
+def checked_queries(queries: Floats, dim: int) -> Floats:
+    """Queries as FAISS wants them.
+
+    Raises:
+        ReelflowError: they are of another length than the index's vectors.
+    """
+    wanted = np.ascontiguousarray(queries, dtype=np.float32)
+    if wanted.ndim != 2 or wanted.shape[1] != dim:
+        raise ReelflowError(
+            f"index search: found queries of shape {wanted.shape}, expected (n, {dim}); "
+            "index and query encoder are of different models: build the index again from this model"
+        )
+    return wanted
 
 
 def unwrapped(index: Any) -> Any:

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import metrics
-from models.ann import VectorIndex
 from models.evaluation._items import ItemVectors
 from models.evaluation._lists import FINAL
 from models.evaluation._rows import Row, Sample
 from models.evaluation._world import Holdout
-from models.recommend import COMPONENTS, Catalogue, RecommendConfig, UserBatch, recommend_variants
+from models.recommend import COMPONENTS, Catalogue, Indexes, RecommendConfig, UserBatch, recommend_variants
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +48,7 @@ def judge_ablations(
     config: RecommendConfig,
     catalogue: Catalogue,
     users: UserBatch,
-    index: VectorIndex,
+    indexes: Indexes,
     *,
     world: Holdout,
     items: ItemVectors | None,
@@ -62,7 +61,7 @@ def judge_ablations(
         config: the final list's.
         catalogue: the videos.
         users: the judged users.
-        index: over the retrieval vectors.
+        indexes: what generators search.
         world: what was relevant.
         items: what diversity is measured by.
         sample: the same users.
@@ -72,7 +71,7 @@ def judge_ablations(
         Rows of slice kind ``without``: the list without it, and with the baseline ``final`` how much more it is with it.
     """
     rows = []
-    for name, lists in recommend_variants(without(config), catalogue, users, index, world.at.date()).items():
+    for name, lists in recommend_variants(without(config), catalogue, users, indexes, world.at.date()).items():
         found = dict(metrics.ranking_metrics(lists, world.relevant, _KS))
         own = {metric: found[metric] for metric in ABLATED}
         if items is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from models.ann import VectorIndex, build_flat
 from models.ensemble import Ensemble, indexable
-from models.recommend import Catalogue, RecommendConfig
+from models.recommend import Catalogue, Indexes, RecommendConfig
 
 FINAL, POPULARITY, BY_SEGMENT = "final", "popularity", "popularity_by_segment"
 _DEPTH = 100
@@ -30,7 +29,6 @@ def variants(config: RecommendConfig, *, local: bool = False) -> dict[str, Recom
     }
 
 
-def exact_index(ensemble: Ensemble, catalogue: Catalogue) -> VectorIndex:
-    """An index over what retrieval may propose, that finds the nearest videos exactly."""
-    positions = indexable(catalogue, ensemble.retrieval)
-    return build_flat(catalogue.retrieval_vectors[positions], positions)
+def exact_indexes(ensemble: Ensemble, catalogue: Catalogue) -> Indexes:
+    """Indexes that find the best videos exactly, so that lists are judged by the models alone."""
+    return Indexes.exact(catalogue, indexable(catalogue, ensemble.retrieval))

@@ -12,7 +12,7 @@ from models.ensemble import Ensemble
 from models.evaluation._ablations import judge_ablations
 from models.evaluation._config import EvaluationConfig
 from models.evaluation._items import ItemVectors
-from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, exact_index, variants
+from models.evaluation._lists import BY_SEGMENT, FINAL, POPULARITY, exact_indexes, variants
 from models.evaluation._rows import NOTHING, Judged, Lookup, Row, Sample
 from models.evaluation._slices import Slice, slices
 from models.evaluation._sources import judge_sources
@@ -59,10 +59,10 @@ def judge_lists(
         return Judged(notes=("Nobody to judge: no user acted on a new relevant video in the test split.",))
     catalogue = ensemble.catalogue(ranking.catalogue, world.videos, world.at)
     users = ensemble.users(ranking, world.users, world.queries, catalogue, world.at)
-    index = exact_index(ensemble, catalogue)
+    indexes = exact_indexes(ensemble, catalogue)
     sample = Sample.of(config, np.diff(world.relevant.indptr).astype(np.int64))
     wanted = variants(ranking, local=bool(users.local.any()))
-    shown = recommend_variants(wanted, catalogue, users, index, world.at.date())
+    shown = recommend_variants(wanted, catalogue, users, indexes, world.at.date())
     good = {name: metrics.ranking_metrics(found, world.relevant, _KS) for name, found in shown.items()}
     rows = sample.means(_quality(good, _PER_USER, _DIFFERENCES), Row(model=FINAL, metric="", value=0.0))
     beyond, notes = _beyond(shown, catalogue, world, items, sample)
@@ -70,8 +70,8 @@ def judge_lists(
     whole = dict(good[FINAL])
     if items is not None:
         whole[f"diversity@{_TOP}"] = metrics.diversity(shown[FINAL], items.rows, _TOP)
-    rows += judge_ablations(ranking, catalogue, users, index, world=world, items=items, sample=sample, whole=whole)
-    rows += judge_sources(ranking, catalogue, users, index, world=world, sample=sample)
+    rows += judge_ablations(ranking, catalogue, users, indexes, world=world, items=items, sample=sample, whole=whole)
+    rows += judge_sources(ranking, catalogue, users, indexes, world=world, sample=sample)
     cuts, missing = slices(config, world, np.asarray(users.wals.any(axis=1)))
     for cut in cuts:
         rows += _slice(cut, shown, good, sample)

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import metrics
-from models.ann import VectorIndex
 from models.evaluation._lists import POPULARITY
 from models.evaluation._rows import NOTHING, Row, Sample
 from models.evaluation._world import Holdout
-from models.recommend import GENERATORS, Catalogue, RecommendConfig, UserBatch, proposals
+from models.recommend import GENERATORS, Catalogue, Indexes, RecommendConfig, UserBatch, proposals
 
 UNION = "union"
 _USERS_AT_ONCE = 256
@@ -25,7 +24,7 @@ def depths(deepest: int) -> tuple[int, ...]:
 
 
 def judge_sources(
-    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex, *, world: Holdout, sample: Sample
+    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, indexes: Indexes, *, world: Holdout, sample: Sample
 ) -> list[Row]:
     """Recall of each source alone at several depths, of all with their configured limits, and what is lost without each.
 
@@ -36,7 +35,7 @@ def judge_sources(
         config: the candidates of each source.
         catalogue: the videos.
         users: the judged users.
-        index: over the retrieval vectors.
+        indexes: what generators search.
         world: what was relevant.
         sample: the same users.
     """
@@ -47,7 +46,7 @@ def judge_sources(
     parts: list[tuple[Floats, Floats, Floats]] = []
     for start in range(0, len(users), _USERS_AT_ONCE):
         stop = min(start + _USERS_AT_ONCE, len(users))
-        positions, ranks = proposals(wide, catalogue, users.rows(start, stop), index)
+        positions, ranks = proposals(wide, catalogue, users.rows(start, stop), indexes)
         relevant = world.relevant[start:stop]
         parts.append(
             (

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.blend import learn_weights
 from models.ensemble import Ensemble
-from models.evaluation._lists import exact_index
+from models.evaluation._lists import exact_indexes
 from models.evaluation._world import Holdout
 from models.recommend import RecommendConfig, candidate_scores
 
@@ -25,7 +25,7 @@ def choose_weights(config: RecommendConfig, ensemble: Ensemble, world: Holdout) 
         return config
     catalogue = ensemble.catalogue(config.catalogue, world.videos, world.at)
     users = ensemble.users(config, world.users, world.queries, catalogue, world.at)
-    positions, scores = candidate_scores(config, catalogue, users, exact_index(ensemble, catalogue))
+    positions, scores = candidate_scores(config, catalogue, users, exact_indexes(ensemble, catalogue))
     watched = np.diff(users.watched_indptr) > 0
     learned = {}
     for place, segment in enumerate(config.segments):

@@ -30,6 +30,7 @@ from models.recommend._config import (
 )
 from models.recommend._explain import Explanation, explain
 from models.recommend._fallback import FallbackConfig, fallback_lists
+from models.recommend._indexes import Indexes
 from models.recommend._rows import FILL, REASONS, rows, sources_text
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ExplorationConfig",
     "FallbackConfig",
     "Generator",
+    "Indexes",
     "Ranking",
     "RecommendConfig",
     "Recommendations",

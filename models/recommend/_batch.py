@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models._topk import pack, smallest, unpack
-from models.ann import VectorIndex
 from models.recommend import _components, generators
 from models.recommend._candidates import Filter, drop_needless_fill, propose, union
 from models.recommend._catalogue import Catalogue, UserBatch, check
 from models.recommend._config import GENERATORS, RecommendConfig
 from models.recommend._explore import explore
+from models.recommend._indexes import Indexes
 from models.recommend.rules import Page, Reranked, never_shown, rerank
 
 Floats = NDArray[np.float32]
@@ -110,7 +110,7 @@ class Ranking:
 
 
 def recommend_batch(
-    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex, day: date
+    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, indexes: Indexes, day: date
 ) -> Recommendations:
     """Give every user exactly ``k`` videos, or all that may be shown to that user if they are fewer.
 
@@ -118,14 +118,14 @@ def recommend_batch(
         config: generators, weights, rules, exploration.
         catalogue: the videos.
         users: the users, and what each has watched.
-        index: over the retrieval vectors of the eligible videos; its positions are the catalogue's.
+        indexes: over vectors of the eligible videos; their positions are the catalogue's.
         day: of the lists, which exploration draws by.
 
     Raises:
         ReelflowError: vectors of users and videos that do not fit together, or positions outside the catalogue.
     """
     check(catalogue, users)
-    world = _world(config, catalogue, index)
+    world = _world(config, catalogue, indexes)
     proposed, lists = _proposals(world, users, config.k), []
     for start in _starts(users):
         block, own = _block(users, proposed, start)
@@ -134,7 +134,7 @@ def recommend_batch(
 
 
 def recommend_variants(
-    configs: Mapping[str, RecommendConfig], catalogue: Catalogue, users: UserBatch, index: VectorIndex, day: date
+    configs: Mapping[str, RecommendConfig], catalogue: Catalogue, users: UserBatch, indexes: Indexes, day: date
 ) -> dict[str, Ints]:
     """The positions that :func:`recommend_batch` gives with each of several configurations, for little more than one's price.
 
@@ -148,9 +148,9 @@ def recommend_variants(
         shared = (unseen, config.k, config.fresh_days, config.fresh_half_life_days, *config.generators.items())
         groups.setdefault(shared, []).append(name)
     for names in groups.values():
-        worlds = {name: _world(configs[name], catalogue, index) for name in names}
+        worlds = {name: _world(configs[name], catalogue, indexes) for name in names}
         # Scores of what weighs nothing are not computed: all that any variant needs are.
-        first = _world(configs[names[0]].model_copy(update={"learn_weights": True}), catalogue, index)
+        first = _world(configs[names[0]].model_copy(update={"learn_weights": True}), catalogue, indexes)
         proposed = _proposals(first, users, first.config.k)
         lists: dict[str, list[Ints]] = {name: [] for name in names}
         for start in _starts(users):
@@ -162,10 +162,10 @@ def recommend_variants(
     return {name: found[name] for name in configs}
 
 
-def rank_one(config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, day: date) -> Ranking:
+def rank_one(config: RecommendConfig, catalogue: Catalogue, user: UserBatch, indexes: Indexes, day: date) -> Ranking:
     """As :func:`recommend_batch` for a batch of one user, with all that led to the list: for explanations."""
     check(catalogue, user)
-    world = _world(config, catalogue, index)
+    world = _world(config, catalogue, indexes)
     candidates = _weighed(world, user, _proposals(world, user, config.k), config.k)
     return _ranked(world, user, candidates, day)[-1][1]
 
@@ -197,9 +197,7 @@ def score_matrix(config: RecommendConfig, catalogue: Catalogue, users: UserBatch
     return total
 
 
-def candidate_scores(
-    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex
-) -> tuple[Ints, Floats]:
+def candidate_scores(config: RecommendConfig, catalogue: Catalogue, users: UserBatch, indexes: Indexes) -> tuple[Ints, Floats]:
     """Give every user's candidates, and what each component says of them before it is weighed.
 
     Returns:
@@ -207,7 +205,7 @@ def candidate_scores(
         ``(n_components, n_users, c)``.
     """
     check(catalogue, users)
-    world, found = _world(config, catalogue, index), []
+    world, found = _world(config, catalogue, indexes), []
     proposed = _proposals(world, users, config.k)
     for start in _starts(users):
         some, own = _block(users, proposed, start)
@@ -222,7 +220,7 @@ def candidate_scores(
 
 
 def proposals(
-    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, index: VectorIndex
+    config: RecommendConfig, catalogue: Catalogue, users: UserBatch, indexes: Indexes
 ) -> tuple[Ints, NDArray[np.int64]]:
     """The union of what all generators propose, nothing filled up.
 
@@ -231,12 +229,12 @@ def proposals(
         ``(n_users, c, n_generators)``, 0 where it did not propose the video.
     """
     check(catalogue, users)
-    return _candidates(config, _proposals(_world(config, catalogue, index), users, 0), len(users), 0)
+    return _candidates(config, _proposals(_world(config, catalogue, indexes), users, 0), len(users), 0)
 
 
-def _world(config: RecommendConfig, catalogue: Catalogue, index: VectorIndex) -> generators.World:
+def _world(config: RecommendConfig, catalogue: Catalogue, indexes: Indexes) -> generators.World:
     """What generators propose from."""
-    return generators.World(config, shown(config, catalogue), index)
+    return generators.World(config, shown(config, catalogue), indexes)
 
 
 def shown(config: RecommendConfig, catalogue: Catalogue) -> Catalogue:

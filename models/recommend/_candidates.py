@@ -11,6 +11,7 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _SLACK = 64
+_PROPOSALS_AT_ONCE = 2**20  # 512 users to a depth of 2,048; who must look deeper does so in smaller groups, in the same memory
 _NOTHING = np.iinfo(np.int64).max
 _GENERATOR_BIT, _POSITION_BIT = 26, 32  # 6 bits of generator above 26 of rank
 
@@ -70,14 +71,18 @@ def propose(generate: Callable[[Ints, int], Ints], limit: int, size: int, may: F
     kept = np.full((len(rows), limit), -1, dtype=np.int64)
     todo, depth = np.arange(len(rows)), min(size, limit + _SLACK)
     while limit and size and len(todo):
-        proposed = generate(rows[todo], depth)
-        good = may(rows[todo], proposed)
-        place = np.cumsum(good, axis=1) - 1
-        row, column = np.nonzero(good & (place < limit))
-        kept[todo[row], place[row, column]] = proposed[row, column]
+        short = []
+        at_once = max(1, _PROPOSALS_AT_ONCE // depth)
+        for some in (todo[start : start + at_once] for start in range(0, len(todo), at_once)):
+            proposed = generate(rows[some], depth)
+            good = may(rows[some], proposed)
+            place = np.cumsum(good, axis=1) - 1
+            row, column = np.nonzero(good & (place < limit))
+            kept[some[row], place[row, column]] = proposed[row, column]
+            short.append(some[good.sum(axis=1) < limit])
         if depth == size:
             break
-        todo = todo[good.sum(axis=1) < limit]
+        todo = np.concatenate(short)
         depth = min(size, 2 * depth)
     return rows, kept
 

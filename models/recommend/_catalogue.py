@@ -9,11 +9,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from models._topk import pack, smallest, unpack
 from models.segments import EVERYBODY
 from schemas.errors import ReelflowError
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+
+KEPT_OF_SEGMENT = 1024
+"""How deep the kept list of a local segment goes. Proposals begin 64 below the generator's limit and go twice as deep for who
+lost too many of them: with 100 local candidates three times, before a row of the catalogue is looked through."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,7 +73,8 @@ class Catalogue:
         blocked: bool ``(n_countries, n_videos)``.
         languages: what ``facts.language`` and ``UserBatch.language`` count.
         local_segments: names of the rows of ``local``; the first is everybody.
-        local: float32 ``(n_segments, n_videos)``, popularity with the people of a segment, on the scale of everybody's.
+        local: float32 ``(n_segments, n_videos)``, popularity with the people of a segment, on the scale of everybody's. The one
+            array that grows with segments times videos: workers map it, and nothing else may have its size.
         facts: what else is known of each video.
     """
 
@@ -113,11 +119,36 @@ class Catalogue:
         positions = np.flatnonzero(self.eligible & (self.facts.trend > 0))
         return positions[np.argsort(-self.facts.trend[positions], kind="stable")]
 
-    @cached_property
-    def local_order(self) -> Ints:
-        """Eligible positions of each local segment, most popular there first: int64 ``(n_segments, n_eligible)``."""
+    def local_best(self, segments: Ints, k: int) -> Ints:
+        """Eligible positions most popular in some local segments, best first, ties by position.
+
+        The first ``KEPT_OF_SEGMENT`` of a segment are found when it is first asked for and kept, 4 bytes each, so that memory
+        does not grow with segments times videos. For more of them its whole row is looked through every time.
+
+        Args:
+            segments: int64 ``(n,)`` rows of ``local``.
+            k: how many, at most as many as are eligible.
+
+        Returns:
+            int64 ``(n, k)``.
+        """
+        distinct, of_row = np.unique(segments, return_inverse=True)
+        lists = np.empty((len(distinct), k), dtype=np.int32)
+        for row, segment in enumerate(distinct.tolist()):
+            if k > KEPT_OF_SEGMENT:
+                lists[row] = self._best_of_segment(segment, k)
+                continue
+            if segment not in self._kept_of_segment:
+                self._kept_of_segment[segment] = self._best_of_segment(segment, KEPT_OF_SEGMENT)
+            lists[row] = self._kept_of_segment[segment][:k]
+        return lists[of_row.reshape(-1)].astype(np.int64)
+
+    def _best_of_segment(self, segment: int, k: int) -> NDArray[np.int32]:
+        """The ``k`` best eligible positions of one segment, or all of them: int32."""
         positions = np.flatnonzero(self.eligible)
-        return positions[np.argsort(-self.local[:, positions], axis=1, kind="stable")]
+        keys = pack(self.local[segment, positions], positions)
+        _, best = unpack(smallest(keys[None], min(k, len(keys))))
+        return np.asarray(best[0], dtype=np.int32)
 
     @cached_property
     def wals_positions(self) -> Ints:
@@ -125,15 +156,9 @@ class Catalogue:
         return np.flatnonzero(self.eligible & self.wals_vectors.any(axis=1))
 
     @cached_property
-    def wals_known(self) -> Floats:
-        """Vectors of ``wals_positions``: float32 ``(n_known, f)``."""
-        return self.wals_vectors[self.wals_positions]
-
-    @cached_property
-    def described(self) -> tuple[Ints, Floats]:
-        """Eligible positions of videos with a title or tags, ascending int64 ``(n,)``, and their content float32 ``(n, c)``."""
-        positions = np.flatnonzero(self.eligible & self.facts.content.any(axis=1))
-        return positions, self.facts.content[positions]
+    def described_positions(self) -> Ints:
+        """Eligible positions of videos with a title or tags, ascending: int64 ``(n_described,)``."""
+        return np.flatnonzero(self.eligible & self.facts.content.any(axis=1))
 
     def fresh(self, days: float) -> tuple[Ints, Floats]:
         """Eligible positions of videos uploaded at most so long ago, ascending, and their ranker vectors."""
@@ -159,6 +184,10 @@ class Catalogue:
         return {}
 
     @cached_property
+    def _kept_of_segment(self) -> dict[int, NDArray[np.int32]]:
+        return {}
+
+    @cached_property
     def _without(self) -> dict[bytes, Catalogue]:
         return {}
 
@@ -166,11 +195,6 @@ class Catalogue:
     def log_popularity(self) -> Floats:
         """``log(1 + popularity)``: float32 ``(n_videos,)``."""
         return np.log1p(self.popularity).astype(np.float32)
-
-    @cached_property
-    def log_local(self) -> Floats:
-        """``log(1 + local)``: float32 ``(n_segments, n_videos)``."""
-        return np.log1p(self.local).astype(np.float32)
 
     def country_index(self, countries: Sequence[str | None]) -> Ints:
         """Row of ``blocked`` for each country, -1 for one that blocks nothing: int64 ``(n,)``."""

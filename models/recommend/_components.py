@@ -40,7 +40,7 @@ def raw_scores(config: RecommendConfig, catalogue: Catalogue, users: UserBatch, 
         elif name == "popular":
             scores[place] = catalogue.log_popularity[positions]
         elif name == "local":
-            scores[place] = catalogue.log_local[users.local[:, None], positions]
+            scores[place] = np.log1p(catalogue.local[users.local[:, None], positions])
         elif name == "trend":
             scores[place] = np.maximum(facts.trend[positions], 0)
         elif name == "fresh":

@@ -134,7 +134,8 @@ class RecommendConfig(Section):
     """Users that one call handles; memory is about 120 bytes a user and candidate."""
 
     user_partitions: int = Field(ge=1)
-    """Parts of the users that Spark works on side by side; each becomes one file."""
+    """Parts of the users: each is a file of the table, and made only once where a run is killed and started
+    again. They are whole batches, so there are at most as many; lists do not depend on it."""
 
     segments: tuple[SegmentConfig, ...]
     """Segments of users, each with its own weights: a user is of the first whose conditions hold; the last takes everybody."""

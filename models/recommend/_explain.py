@@ -8,12 +8,12 @@ from datetime import date
 
 import numpy as np
 
-from models.ann import VectorIndex
 from models.recommend import generators
 from models.recommend._batch import Ranking, rank_one
 from models.recommend._candidates import Filter
 from models.recommend._catalogue import Catalogue, UserBatch
 from models.recommend._config import COMPONENTS, GENERATORS, RecommendConfig
+from models.recommend._indexes import Indexes
 from models.recommend.rules import excluded_by
 
 
@@ -31,7 +31,7 @@ class Explanation:
 
 
 def explain(
-    config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, day: date, *, position: int
+    config: RecommendConfig, catalogue: Catalogue, user: UserBatch, indexes: Indexes, day: date, *, position: int
 ) -> Explanation:
     """Follow a video through the making of a list.
 
@@ -39,19 +39,19 @@ def explain(
         config: as the list was made with.
         catalogue: the videos.
         user: a batch of one user.
-        index: over the retrieval vectors.
+        indexes: as the list was made with.
         day: of the list.
         position: of the video in the catalogue.
     """
     if barred := list(_barred(config, catalogue, user, position)):
         return Explanation(rank=None, reasons=tuple(barred))
-    ranking = rank_one(config, catalogue, user, index, day)
+    ranking = rank_one(config, catalogue, user, indexes, day)
     lists = ranking.lists
     place = np.flatnonzero(lists.positions[0] == position)
     rank = int(place[0]) + 1 if len(place) else None
     candidate = np.flatnonzero(ranking.candidates.positions[0] == position)
     if not len(candidate):
-        return Explanation(rank=rank, reasons=tuple(_unproposed(config, catalogue, user, index, position)))
+        return Explanation(rank=rank, reasons=tuple(_unproposed(config, catalogue, user, indexes, position)))
     column = int(candidate[0])
     reasons = [_proposed(ranking, column), _scored(ranking, column), *_reranked(config, ranking, column)]
     if rank is None:
@@ -111,11 +111,11 @@ def _lost(config: RecommendConfig, ranking: Ranking, column: int) -> str:
 
 
 def _unproposed(
-    config: RecommendConfig, catalogue: Catalogue, user: UserBatch, index: VectorIndex, position: int
+    config: RecommendConfig, catalogue: Catalogue, user: UserBatch, indexes: Indexes, position: int
 ) -> Iterator[str]:
     """How far each generator would have had to go to propose the video."""
     yield "no generator proposed it:"
-    world = generators.World(config, catalogue, index)
+    world = generators.World(config, catalogue, indexes)
     for name in GENERATORS:
         limit, source = config.limit(name), generators.BY_NAME[name](world, user)
         if not limit:

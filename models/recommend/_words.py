@@ -14,7 +14,7 @@ Places = NDArray[np.integer]
 
 
 def ranked(names: Sequence[str], which: Places, ranks: Ranks) -> pa.StringArray:
-    """A name and a rank, ``retrieval:3``, of each of ``which`` ``(n,)``, places in ``names``, and ``ranks`` ``(n,)``, from 0."""
+    """Name and rank, such as ``retrieval:3``, of each of ``which`` ``(n,)``, places in ``names``, and ``ranks`` ``(n,)``."""
     size = int(ranks.max(initial=0)) + 1
     # Few different ones: each is written once.
     name, rank = np.divmod(np.arange(len(names) * size), size)

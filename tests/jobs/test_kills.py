@@ -17,7 +17,7 @@ import os
 import shutil
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
@@ -31,12 +31,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import conf
-from jobs import _hours, _snapshots, _swap, examples, features, ingest, text
+from jobs import _hours, _snapshots, _swap, examples, features, ingest, recommend, text
 from jobs._recipe import Recipe
 from jobs._tables import MANIFEST, Lake, Partition
 from models.text import EncoderFiles, VectorCache
-from schemas import EXAMPLES, Table
+from schemas import EXAMPLES, USER_FEATURES, Table
 from tests.builders import (
+    MADE_BY_HAND,
     Workspace,
     arrow,
     event,
@@ -51,6 +52,7 @@ from tests.builders import (
     write_lines,
     write_raw,
 )
+from tests.jobs import planted
 
 pytestmark = pytest.mark.slow
 
@@ -73,10 +75,12 @@ class Scenario:
     writes: tuple[str, ...]
     step: int
     """Each kill of so many is tried by default."""
+    settings: Mapping[str, Mapping[str, Any]] | None = None
+    """Of the workspace; ``SETTINGS`` by default."""
 
 
 @pytest.mark.timeout(3600 if EVERY else 900)
-@pytest.mark.parametrize("name", ["ingest", "examples", "text", "features", "spark"])
+@pytest.mark.parametrize("name", ["ingest", "examples", "text", "features", "spark", "recommend"])
 def test_a_killed_stage_leaves_whole_partitions_and_the_next_run_mends_the_rest(tmp_path: Path, name: str) -> None:
     context = multiprocessing.get_context("spawn")  # a fork of this process could inherit locks and a running JVM
     mine, other = context.Pipe(duplex=False)
@@ -201,6 +205,23 @@ def _example_values(table: Table) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not table.field(name).nullable}
 
 
+def _prepare_recommend(space: Workspace) -> None:
+    planted.planted(space.home, SETTINGS)
+    planted.train(space, planted.SECOND)
+    planted.build_index(space, planted.SECOND)
+
+
+def _change_recommend(space: Workspace) -> None:
+    today = Partition(moment("2026-01-07T00:00").date())
+    space.lake.write(USER_FEATURES, today, space.lake.read(USER_FEATURES, [today]).slice(0, 39), MADE_BY_HAND)
+
+
+def _run_recommend(space: Workspace) -> bool:
+    """Without Spark, which only hands the parts to workers."""
+    recommend.by_spark = lambda _, parts, make, **__: make(parts)
+    return _run(recommend, *DAY)(space)
+
+
 def _run(stage: ModuleType, *arguments: str) -> Callable[[Workspace], bool]:
     return lambda space: bool(stage.run(stage_context(stage.__name__.removeprefix("jobs."), *arguments)).up_to_date)
 
@@ -223,6 +244,14 @@ SCENARIOS = {
         17,
     ),
     "spark": Scenario(_prepare_spark, _change_spark, _run_spark, ("examples",), 3),
+    "recommend": Scenario(
+        _prepare_recommend,
+        _change_recommend,
+        _run_recommend,
+        ("recommendations", "fallback_recommendations"),
+        7,
+        {**planted.SETTINGS, **SETTINGS},
+    ),
 }
 
 
@@ -232,12 +261,12 @@ def _nursery(connection: Connection, folder: Path, name: str, step: int) -> None
     found: dict[str, Any] = {"error": None, "failures": [], "kills": 0, "bytes": 0, "changes": [], "tables": []}
     try:
         scenario = SCENARIOS[name]
-        first, second = Workspace(folder / "first", SETTINGS), folder / "second"
+        first, second = Workspace(folder / "first", scenario.settings or SETTINGS), folder / "second"
         _expect(0, _forked(first, scenario.prepare))
         _try_kills(first, scenario, step, found)
         shutil.copytree(first.home, second)
-        _expect(0, _forked(Workspace(second, SETTINGS), scenario.run))
-        changed = Workspace(second, SETTINGS)
+        _expect(0, _forked(Workspace(second, scenario.settings or SETTINGS), scenario.run))
+        changed = Workspace(second, scenario.settings or SETTINGS)
         _expect(0, _forked(changed, scenario.change))
         _try_kills(changed, scenario, step, found)
     except BaseException:
@@ -251,7 +280,7 @@ def _prepare_forks() -> None:
     read = cache(conf._read)
     conf._read = lambda path: deepcopy(read(path))
     conf.resolved()
-    for module in (_hours, _snapshots, examples, text):
+    for module in (_hours, _snapshots, examples, recommend, text):
         module.code_version = lambda *_: "code"
 
 
@@ -263,7 +292,7 @@ def _expect(code: int, found: int) -> None:
 def _try_kills(base: Workspace, scenario: Scenario, step: int, found: dict[str, Any]) -> None:
     """Run a stage over a copy of a workspace, once to its end, and once to each of its changes."""
     old, log = tree(base.lake.root), base.home.parent / "changes"
-    whole = Workspace(shutil.copytree(base.home, base.home.parent / "whole"), SETTINGS)
+    whole = Workspace(shutil.copytree(base.home, base.home.parent / "whole"), scenario.settings or SETTINGS)
     _expect(0, _forked(whole, lambda space: _changes(space, scenario.run, log)))
     new, changes = tree(whole.lake.root), log.read_text(encoding="utf-8").splitlines()
     _expect(_UP_TO_DATE, _forked(whole, scenario.run))
@@ -276,7 +305,7 @@ def _try_kills(base: Workspace, scenario: Scenario, step: int, found: dict[str, 
     for number, torn in kills[found["kills"] % step :: step]:
         found["kills"] += 1
         place = f"{'in' if torn else 'before'} change {number} of {len(changes)}, {changes[number - 1]}"
-        space = Workspace(shutil.copytree(base.home, base.home.parent / "killed"), SETTINGS)
+        space = Workspace(shutil.copytree(base.home, base.home.parent / "killed"), scenario.settings or SETTINGS)
         found["bytes"] += sum(map(len, new.values()))
         code = _forked(space, lambda space, at=(number, torn): _dies(space, scenario.run, *at))  # type: ignore[misc]
         problems = [] if code == _KILLED else [f"exit code {code}, expected {_KILLED}"]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from models.recommend._config import GENERATORS
 from models.recommend._config import Generator as Name
-from models.recommend.generators._products import fresh, similar, wals
+from models.recommend.generators._fresh import fresh
+from models.recommend.generators._nearest import retrieval, similar, wals
 from models.recommend.generators._ranked import local, popular, trending
-from models.recommend.generators._retrieval import retrieval
 from models.recommend.generators._source import Generator, Proposals, World
 
 __all__ = ["BY_NAME", "Generator", "Proposals", "World"]

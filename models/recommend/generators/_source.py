@@ -8,9 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ann import VectorIndex
 from models.recommend._catalogue import Catalogue, UserBatch
 from models.recommend._config import RecommendConfig
+from models.recommend._indexes import Indexes
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -23,12 +23,12 @@ class World:
     Attributes:
         config: section ``recommend``.
         catalogue: the videos.
-        index: over the retrieval vectors of the eligible videos; its positions are the catalogue's.
+        indexes: over vectors of the eligible videos; their positions are the catalogue's.
     """
 
     config: RecommendConfig
     catalogue: Catalogue
-    index: VectorIndex
+    indexes: Indexes
 
 
 class Proposals(Protocol):

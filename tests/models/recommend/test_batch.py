@@ -16,7 +16,7 @@ from models.recommend import (
     score_matrix,
 )
 from schemas.errors import ReelflowError
-from tests.models.recommend.worlds import available, config, index_of, segments, world
+from tests.models.recommend.worlds import available, config, indexes_of, segments, world
 
 TODAY = date(2026, 1, 8)
 
@@ -27,7 +27,7 @@ def bare(**changes):
 
 
 def lists_of(settings, catalogue, users):
-    return recommend_batch(settings, catalogue, users, index_of(catalogue), TODAY)
+    return recommend_batch(settings, catalogue, users, indexes_of(catalogue), TODAY)
 
 
 def naive_scores(settings, catalogue, users, user, videos):
@@ -191,9 +191,9 @@ def test_no_users_give_no_rows():
 
 def test_videos_that_an_old_index_still_holds_are_not_shown():
     catalogue, users = world(8, 50, 4)
-    index = index_of(catalogue)
+    indexes = indexes_of(catalogue)
     removed = dataclasses.replace(catalogue, eligible=catalogue.eligible & (np.arange(50) % 2 == 0))
-    found = recommend_batch(config(k=50), removed, users, index, TODAY)
+    found = recommend_batch(config(k=50), removed, users, indexes, TODAY)
     assert (found.positions[found.positions >= 0] % 2 == 0).all()
 
 
@@ -237,7 +237,7 @@ def test_countries_are_found_by_name():
 
 def test_errors_say_what_does_not_fit():
     catalogue, users = world(0, 30, 3)
-    index = index_of(catalogue)
+    indexes = indexes_of(catalogue)
     wrong = {
         "same model": {"ranker": users.ranker[:, :2]},
         "not finite": {"wals": users.wals * np.nan},
@@ -249,7 +249,7 @@ def test_errors_say_what_does_not_fit():
     }
     for words, change in wrong.items():
         with pytest.raises(ReelflowError, match=words):
-            recommend_batch(config(), catalogue, dataclasses.replace(users, **change), index, TODAY)
+            recommend_batch(config(), catalogue, dataclasses.replace(users, **change), indexes, TODAY)
     with pytest.raises(ReelflowError, match="popularity has 29 rows"):
         dataclasses.replace(catalogue, popularity=np.ones(29))
     with pytest.raises(ReelflowError, match="blocked of shape"):

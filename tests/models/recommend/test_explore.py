@@ -6,7 +6,7 @@ import pytest
 
 from models.recommend import GENERATORS, VideoFacts, recommend_batch
 from models.recommend._explore import explorable, explore
-from tests.models.recommend.worlds import config, index_of, world
+from tests.models.recommend.worlds import config, indexes_of, world
 
 TODAY = date(2026, 1, 8)
 N, K = 12, 4
@@ -112,7 +112,7 @@ def test_a_short_list_keeps_its_end():
     """Someone with fewer videos than places has none left to draw."""
     catalogue, users = world(4, 20, 6, watched_share=0.5)
     chosen = config(k=20, exploration={**config().exploration.model_dump(), "slots": (3, 9)})
-    found = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
+    found = recommend_batch(chosen, catalogue, users, indexes_of(catalogue), TODAY)
     assert not found.explored.any()
     shown = found.positions >= 0
     assert (np.sort(shown, axis=1)[:, ::-1] == shown).all()
@@ -123,8 +123,8 @@ def test_lists_of_a_batch_are_explored():
     explores = {**config().exploration.model_dump(), "slots": (3, 9), "new_days": 3, "uncertain_impressions": 0}
     chosen = config(k=10, generators=dict.fromkeys(GENERATORS, 40), exploration=explores)
     chosen = chosen.model_copy(update={"rules": ()})
-    found = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
-    plain = recommend_batch(chosen.bare(), catalogue, users, index_of(catalogue), TODAY)
+    found = recommend_batch(chosen, catalogue, users, indexes_of(catalogue), TODAY)
+    plain = recommend_batch(chosen.bare(), catalogue, users, indexes_of(catalogue), TODAY)
     assert found.explored[:, [2, 8]].all()
     assert found.explored.sum() == 60
     assert (catalogue.facts.age_days[found.positions[found.explored]] <= 3).all()

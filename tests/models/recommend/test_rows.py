@@ -7,7 +7,7 @@ import pytest
 from models.recommend import COMPONENTS, recommend_batch, rows, sources_text
 from models.recommend._config import GENERATORS
 from schemas import RECOMMENDATIONS, SCORE_PARTS
-from tests.models.recommend.worlds import config, index_of, segments, world
+from tests.models.recommend.worlds import config, indexes_of, segments, world
 
 TODAY = date(2026, 1, 8)
 
@@ -19,7 +19,7 @@ def test_parts_are_columns_in_the_order_of_the_components():
 def test_the_table_is_the_declared_one():
     catalogue, users = world(4, 90, 3)
     chosen = config(k=8, exploration={**config().exploration.model_dump(), "slots": [4]})
-    found = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
+    found = recommend_batch(chosen, catalogue, users, indexes_of(catalogue), TODAY)
     table = rows(found, chosen, catalogue, users)
     assert RECOMMENDATIONS.compare(table.schema) == []
     read = table.to_pylist()
@@ -36,7 +36,7 @@ def test_the_table_is_the_declared_one():
 def test_parts_add_up_to_the_score_and_the_largest_is_the_reason():
     catalogue, users = world(4, 90, 3)
     chosen = config(k=8, segments=segments(wals=1.0, local=0.5, sponsored=0.2)).bare()
-    found = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
+    found = recommend_batch(chosen, catalogue, users, indexes_of(catalogue), TODAY)
     reasons = {"score_wals": "watched by people like you", "score_local": "popular near you", "score_sponsored": "sponsored"}
     for row in rows(found, chosen, catalogue, users).to_pylist():
         parts = {name: row[name] for name in SCORE_PARTS}
@@ -49,10 +49,10 @@ def test_parts_add_up_to_the_score_and_the_largest_is_the_reason():
 def test_an_empty_batch_gives_no_rows():
     catalogue, users = world(4, 90, 3)
     nobody = users.rows(0, 0)
-    found = recommend_batch(config(), catalogue, nobody, index_of(catalogue), TODAY)
+    found = recommend_batch(config(), catalogue, nobody, indexes_of(catalogue), TODAY)
     assert rows(found, config(), catalogue, nobody).num_rows == 0
     hidden = dataclasses.replace(catalogue, eligible=np.zeros(90, dtype=bool))
-    found = recommend_batch(config(), hidden, users, index_of(catalogue), TODAY)
+    found = recommend_batch(config(), hidden, users, indexes_of(catalogue), TODAY)
     assert rows(found, config(), hidden, users).num_rows == 0
 
 

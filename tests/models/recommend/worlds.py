@@ -3,8 +3,7 @@
 import numpy as np
 
 import conf
-from models.ann import build_flat
-from models.recommend import Catalogue, RecommendConfig, UserBatch, VideoFacts
+from models.recommend import Catalogue, Indexes, RecommendConfig, UserBatch, VideoFacts
 
 COUNTRIES = ("DE", "FR")
 LANGUAGES = ("de", "en")
@@ -78,9 +77,8 @@ def world(seed, n_videos, n_users, *, watched_share=0.3):
     return catalogue, users
 
 
-def index_of(catalogue):
-    positions = np.flatnonzero(catalogue.eligible)
-    return build_flat(catalogue.retrieval_vectors[positions], positions)
+def indexes_of(catalogue):
+    return Indexes.exact(catalogue, np.flatnonzero(catalogue.eligible))
 
 
 def watched_of(users, user):

@@ -1,4 +1,4 @@
-"""Generators that find the largest inner products of a user's vector among some of the videos, exactly."""
+"""New videos, by the ranker's taste: few enough to be compared one by one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.recommend.generators._source import Floats, Ints, World
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Products:
+class Fresh:
     """See :class:`~models.recommend.generators._source.Proposals`.
 
     Attributes:
@@ -41,18 +41,7 @@ class Products:
         return scores, np.where(found >= 0, self.positions[found], -1)
 
 
-def wals(world: World, users: UserBatch) -> Products:
-    """Propose what people with the same likes watched."""
-    return Products(users.wals, world.catalogue.wals_known, world.catalogue.wals_positions)
-
-
-def similar(world: World, users: UserBatch) -> Products:
-    """Propose videos whose titles and tags are like those of what the user liked."""
-    positions, vectors = world.catalogue.described
-    return Products(users.content, vectors, positions)
-
-
-def fresh(world: World, users: UserBatch) -> Products:
+def fresh(world: World, users: UserBatch) -> Fresh:
     """Propose new videos, of which only the ranker can tell whom they suit."""
     positions, vectors = world.catalogue.fresh(world.config.fresh_days)
-    return Products(users.ranker, vectors, positions)
+    return Fresh(users.ranker, vectors, positions)
