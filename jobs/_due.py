@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,34 +56,69 @@ class Due:
 
 
 def find(context: Context) -> Due | str:
-    """Find out whose lists are due, or why there is nothing to do: something newer is live already.
+    """Find out whose lists are due and keep it beside the lists, or say why there is nothing to do.
 
     While this hour's own publication is live, it is what was due when that was made.
 
     Raises:
-        ReelflowError: nothing is live, or it is of other models than those that this hour went on from.
+        ReelflowError: nothing is live.
     """
-    store, kept = SqliteStore(context.paths.store), read(context)
-    with store.snapshot() as snapshot:
-        live = snapshot.live
-        if live is None:
-            raise ReelflowError("lists of an hour: found nothing live; expected a full publication; run the daily lane first")
-        own = live.as_of == context.as_of and live.base is not None
-        if own and kept is not None and kept.base == live.base and not context.force:
+    kept = read(context)
+    with SqliteStore(context.paths.store).snapshot() as snapshot:
+        live, publications = _live(snapshot), snapshot.publications()
+        if kept is not None and _is_of(kept, live, context) and not context.force:
             return kept
-        publications = snapshot.publications()
-        newest = max(one.as_of for one in publications)
-        if live.root_as_of > context.as_of or newest > context.as_of:
-            return f"superseded: what is live, as of {iso(max(newest, live.root_as_of))}, is newer; nothing changes"
-        base = _bundles.open_at(context, _bundles.WALS).properties[refresh.BASE]
-        if parse_time(base["as_of"]) != live.root_as_of:
-            return (
-                f"superseded: what is live is of the models as of {iso(live.root_as_of)}, this hour went on from those as of "
-                f"{base['as_of']}; the next one goes on from the former"
-            )
+        if why := _nothing_to_do(context, live, publications):
+            return why
         found = _find(context, snapshot, live, publications)
     _write(context, found)
     return found
+
+
+def standing(context: Context) -> Due | str:
+    """What was due when the lists of this hour were made, or why they are not to be published any more.
+
+    Raises:
+        ReelflowError: nothing is live, or the lists were never made.
+    """
+    kept = read(context)
+    with SqliteStore(context.paths.store).snapshot() as snapshot:
+        live, publications = _live(snapshot), snapshot.publications()
+    if kept is not None and (_is_of(kept, live, context) or live.version == kept.base):
+        return kept
+    if why := _nothing_to_do(context, live, publications):
+        return why
+    if kept is None:
+        raise ReelflowError(f"lists as of {iso(context.as_of)}: not found; run recommend --lane hourly first")
+    return (
+        f"superseded: version {live.version} is live, these lists go over version {kept.base}; the next hour makes up for it, "
+        "or recommend again"
+    )
+
+
+def _live(snapshot: Snapshot) -> PublicationRecord:
+    if snapshot.live is None:
+        raise ReelflowError("lists of an hour: found nothing live; expected a full publication; run the daily lane first")
+    return snapshot.live
+
+
+def _is_of(kept: Due, live: PublicationRecord, context: Context) -> bool:
+    """Whether what is live is this hour's own publication."""
+    return live.as_of == context.as_of and live.base == kept.base
+
+
+def _nothing_to_do(context: Context, live: PublicationRecord, publications: Sequence[PublicationRecord]) -> str | None:
+    """Why an hour cannot go over what is live: that knows more, or is of other models."""
+    newest = max(live.root_as_of, *(one.as_of for one in publications))
+    if newest > context.as_of:
+        return f"superseded: what is live, as of {iso(newest)}, is newer; nothing changes"
+    base = parse_time(_bundles.open_at(context, _bundles.WALS).properties[refresh.BASE]["as_of"])
+    if base != live.root_as_of:
+        return (
+            f"superseded: what is live is of the models as of {iso(live.root_as_of)}, this hour went on from those as of "
+            f"{iso(base)}; the next one goes on from the former"
+        )
+    return None
 
 
 def read(context: Context) -> Due | None:
@@ -95,18 +129,6 @@ def read(context: Context) -> Due | None:
     users = np.load(_folder(context) / FILE, allow_pickle=False)
     found = Due(int(facts["base"]), users, facts["reasons"])
     return found if found.digest == facts["digest"] else None
-
-
-def require(context: Context) -> Due:
-    """What was due when the lists of this hour were made.
-
-    Raises:
-        ReelflowError: they never were.
-    """
-    found = read(context)
-    if found is None:
-        raise ReelflowError(f"lists as of {iso(context.as_of)}: not found; run recommend --lane hourly first")
-    return found
 
 
 def users_of(files: Sequence[Path], due: Due, folder: Path) -> Path:

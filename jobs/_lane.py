@@ -52,11 +52,15 @@ def turn(context: Context) -> Iterator[str | None]:
     Yields:
         Why this run has nothing to do; None when it has.
     """
+    hourly = context.lane == HOURLY
+    if hourly and (why := overtaken(context)):  # without waiting for a training
+        yield why
+        return
     context.paths.runs.mkdir(parents=True, exist_ok=True)
     with (context.paths.runs / f".{context.last_day}.lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX if context.lane == HOURLY else fcntl.LOCK_SH)
-        why = overtaken(context) if context.lane == HOURLY else None
-        if why is None and context.window != context.requested:
+        fcntl.flock(stream, fcntl.LOCK_EX if hourly else fcntl.LOCK_SH)
+        why = overtaken(context) if hourly else None
+        if why is None:
             context.run_folder.mkdir(parents=True, exist_ok=True)
             (context.run_folder / BEGUN).touch()
         yield why

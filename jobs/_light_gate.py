@@ -1,8 +1,8 @@
 """The gate of the hourly lane: has a refreshed model stayed near the one that it went on from?
 
-That one passed the whole gate; here it is only asked whether an hour broke something: the correlation of both models' predictions
-on pairs that the users have not met (G1), with a threshold above the daily one, that every score is a number, and that nobody
-whom the base knew is unknown now. It takes seconds and needs no evaluation. The verdict has the form that the gate writes.
+That one passed the whole gate; here it is only asked whether an hour broke something: the correlation of both models'
+predictions on pairs that the users have not met (G1), with a threshold above the daily one, that every number is finite, and
+that nobody whom the base knew is unknown now. It takes seconds and needs no evaluation. The verdict has the form that the gate writes.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def run(context: Context) -> Report:
 def judge(config: HourlyConfig, found: Correlation, *, new: Ensemble, old: Ensemble) -> Verdict:
     """The verdict on a refreshed model: every check must pass, and one without a threshold does not."""
     pearson, least = found.pooled_pearson, config.min_correlation
-    figure = f"over {found.pairs} unseen pairs: Pearson {pearson:.4f}, mean of {found.users} users' own {found.mean_user_pearson:.4f}"
+    own = f"mean of {found.users} users' own {found.mean_user_pearson:.4f}"
+    figure = f"over {found.pairs} unseen pairs: Pearson {pearson:.4f}, {own}"
     near = least is not None and math.isfinite(pearson) and pearson >= least
     arrays = (new.wals.user_factors, new.wals.video_factors, new.retrieval.video_vectors(old.wals.videos.ids))
     finite = all(bool(np.isfinite(array).all()) for array in arrays)
@@ -97,7 +98,9 @@ def judge(config: HourlyConfig, found: Correlation, *, new: Ensemble, old: Ensem
             least,
             "no threshold: set hourly.min_correlation" if least is None else f"{figure}; at least {least} is needed",
         ),
-        Check("finite_vectors", finite, float(finite), 1.0, "every number is finite" if finite else "numbers that are not finite"),
+        Check(
+            "finite_vectors", finite, float(finite), 1.0, "every number is finite" if finite else "numbers that are not finite"
+        ),
         Check(
             "known_to_base",
             not any(lost.values()),

@@ -41,7 +41,7 @@ class PublishConfig(Section):
 
 def run(context: Context) -> Report:
     """Publish unless exactly this is live already."""
-    due = _due.find(context) if context.lane == _lane.HOURLY else None
+    due = _due.standing(context) if context.lane == _lane.HOURLY else None
     if isinstance(due, str):
         return Report(notes=[due], facts={"status": "superseded"})
     wanted = _wanted(context)

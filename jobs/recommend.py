@@ -19,7 +19,7 @@ from jobs import _bundles, _due, _lane, _stage, _verdict
 from jobs._due import Due
 from jobs._fan_out import by_spark
 from jobs._lane import HourlyConfig
-from jobs._parts import Part, Work, begin, cut_users, link, make_parts
+from jobs._parts import Work, begin, cut_users, link, make_parts
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit

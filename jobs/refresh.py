@@ -8,11 +8,11 @@ counted anew. It always begins at the daily models, so an hour that failed or ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,9 +29,8 @@ from jobs._tower_data import tower_data
 from jobs._tracking import LANE, Published, Tracker
 from jobs._training import TrainingSet
 from jobs._window import Window, compact, iso
-from models.bundle import Bundle
 from models.ensemble import POPULARITY, Ensemble
-from models.segments import FittedPopularity, PopularityConfig, fit_popularity
+from models.segments import PopularityConfig, fit_popularity
 from models.towers import FittedRanker, FittedRetrieval, TowersConfig, fine_tune
 from models.wals import FittedWals
 from schemas import EXAMPLES
@@ -41,6 +40,11 @@ from serving import SqliteStore
 
 BASE, WEIGHTS = "base", "weights"
 """Properties of a bundle: what it went on from, and the weights that the gate passed with that."""
+
+
+class _Saved(Protocol):
+    def save(self, directory: Path) -> None: ...
+
 
 _CODE = ("jobs/refresh.py", "jobs/_tower_data.py", *_training.CODE, "models", "schemas")
 
@@ -68,16 +72,18 @@ def run(context: Context) -> Report:
     base = base_of(context, tracker)
     recipe = _recipe(context, base)
     found = {kind: _bundles.current(context, kind, recipe) for kind in (_bundles.WALS, _bundles.TOWERS)}
-    made = {kind: bundle for kind, bundle in found.items() if bundle is not None}
-    if len(made) == len(found):
-        for bundle in made.values():
+    there = [bundle for bundle in found.values() if bundle is not None]
+    if len(there) == len(found):
+        for bundle in there:
             tracker.register(bundle, {})
         return Report(up_to_date=True)
     fetched = {kind: tracker.fetch(published) for kind, published in base.published.items()}
     old = Ensemble.load(*_bundles.folders(fetched))
     everything = _training.read(context, features=False)
     wals, figures = fold_in(context, old.wals, everything, base.as_of)
-    context.say(f"{figures['folded_users']:,.0f} users acted since {iso(base.as_of)}, {figures['new_users']:,.0f} of them are new")
+    context.say(
+        f"{figures['folded_users']:,.0f} users acted since {iso(base.as_of)}, {figures['new_users']:,.0f} of them are new"
+    )
     popularity = fit_popularity(
         load("popularity", PopularityConfig),
         everything.examples,
@@ -86,10 +92,15 @@ def run(context: Context) -> Report:
         half_life_days=everything.half_life_days,
     )
     towers, more = _fine_tuned(context, old, base.as_of)
-    bundles = (
-        _commit_wals(context, recipe, base, wals, popularity, figures),
-        _commit_towers(context, recipe, base, towers, more),
-    )
+    counts = {**figures, "users": float(len(wals.users)), "videos": float(len(wals.videos))}
+    made = {
+        _bundles.WALS: (_writer({"": wals, POPULARITY: popularity}), counts),
+        _bundles.TOWERS: (_writer(towers), more),
+    }
+    bundles = [
+        _bundles.commit(context, kind, recipe, write, {**base.properties, "metrics": metrics})
+        for kind, (write, metrics) in made.items()
+    ]
     versions = [tracker.register(bundle, bundle.properties["metrics"]) for bundle in bundles]
     return Report(
         read={"examples": everything.examples.num_rows, "new examples": int(more["new_examples"])},
@@ -161,36 +172,15 @@ def _fine_tuned(
     return models, figures
 
 
-def _commit_wals(
-    context: Context,
-    recipe: Recipe,
-    base: Base,
-    wals: FittedWals,
-    popularity: FittedPopularity,
-    figures: Mapping[str, float],
-) -> Bundle:
-    def write(folder: Path) -> None:
-        (folder / _bundles.FINAL / POPULARITY).mkdir(parents=True)
-        wals.save(folder / _bundles.FINAL)
-        popularity.save(folder / _bundles.FINAL / POPULARITY)
+def _writer(models: Mapping[str, _Saved]) -> Callable[[Path], None]:
+    """Writes models below ``final``, each in the folder of its name; the first name may be empty."""
 
-    metrics = {**figures, "users": float(len(wals.users)), "videos": float(len(wals.videos))}
-    return _bundles.commit(context, _bundles.WALS, recipe, write, {**base.properties, "metrics": metrics})
-
-
-def _commit_towers(
-    context: Context,
-    recipe: Recipe,
-    base: Base,
-    models: Mapping[str, FittedRetrieval | FittedRanker],
-    figures: Mapping[str, float],
-) -> Bundle:
     def write(folder: Path) -> None:
         for name, model in models.items():
-            (folder / _bundles.FINAL / name).mkdir(parents=True)
+            (folder / _bundles.FINAL / name).mkdir(parents=True, exist_ok=True)
             model.save(folder / _bundles.FINAL / name)
 
-    return _bundles.commit(context, _bundles.TOWERS, recipe, write, {**base.properties, "metrics": dict(figures)})
+    return write
 
 
 def _recipe(context: Context, base: Base) -> Recipe:

@@ -102,9 +102,10 @@ def run(context: Context) -> Report:
     Raises:
         ReelflowError: a check failed, now or when exactly this was scanned.
     """
-    if why := _nothing_to_scan(context):
-        return Report(notes=[why], facts={"status": "superseded"})
-    inputs = _inputs(context)
+    due = _due.standing(context) if context.lane == _lane.HOURLY else None
+    if isinstance(due, str):
+        return Report(notes=[due], facts={"status": "superseded"})
+    inputs = _inputs(context, due)
     found, status = _last_scan.check(context, inputs.basis)
     again = found is None or not status.current or context.force
     if found is None or again:
@@ -128,15 +129,7 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     return [Unit("last scan", Partition(context.last_day), status)]
 
 
-def _nothing_to_scan(context: Context) -> str | None:
-    """Why an hour has no lists to be scanned: something newer was live when they were to be made."""
-    if context.lane != _lane.HOURLY:
-        return None
-    found = _due.find(context)
-    return found if isinstance(found, str) else None
-
-
-def _inputs(context: Context) -> _Inputs:
+def _inputs(context: Context, due: Due | None = None) -> _Inputs:
     """What is to be scanned.
 
     Raises:
@@ -151,7 +144,6 @@ def _inputs(context: Context) -> _Inputs:
         tables[table.name] = manifest
     config, lists = load("scan", ScanConfig), load("recommend", ListsConfig)
     serving = _bundles.open_at(context, _bundles.SERVING)
-    due = _due.require(context) if context.lane == _lane.HOURLY else None
     limits, before = hard_limits(lists.rules), _day_before(context) if due is None else None
     earlier = {} if before is None else {t.name: context.lake.digest(t, [before]) for t in (RECOMMENDATIONS, VIDEO_FEATURES)}
     basis = {

@@ -193,6 +193,15 @@ class DeltaContract:
         assert statuses(store) == {2: "failed", 1: "live"}
         assert videos(store, 3) == expected(8, 1)
 
+    def test_a_delta_may_bring_fallback_lists_alone(self, store: ServingStore) -> None:
+        result = delta(store, 1, (), base=1)
+        assert (result.status, result.users, result.rows) == ("live", 0, 0)
+        assert [videos(store, user) for user in (1, 2)] == [expected(8, 1)] * 2
+        assert [row.video_id for row in store.read_fallback("all", 1)] == [1_000_501]
+        live = store.live()
+        assert live is not None
+        assert (live.users, live.rows) == (USERS, USERS * K)
+
     def test_a_snapshot_stays_on_its_version(self, store: ServingStore, other: ServingStore) -> None:
         with other.snapshot() as snapshot:
             assert [row.video_id for row in snapshot.read(3, 9)] == expected(8, 1)

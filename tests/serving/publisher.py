@@ -19,7 +19,6 @@ from schemas.errors import ReelflowError
 from serving import SqliteStore, _sqlite, _sqlite_layers, _sqlite_log, _sqlite_rows
 from tests.serving.builders import day, fallback, publication, rows
 
-
 verified: list[bool] = []
 
 

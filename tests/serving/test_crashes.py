@@ -30,7 +30,7 @@ _NOBODY = 65534  # root may write everywhere, so a test of permissions must be s
 
 
 def start(
-    path: Path, number: int, generation: int, how: str, users: int = 1500, base: int = 0, **options: object
+    path: Path, number: int, generation: int, how: str, *, users: int = 1500, base: int = 0, **options: object
 ) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.serving.publisher", *map(str, (path, number, generation, how, users, base))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
