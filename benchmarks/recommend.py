@@ -13,6 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections import abc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -61,13 +62,18 @@ def measure() -> Iterator[Figure]:
     config = load("recommend", RecommendConfig).model_copy(update={"learn_weights": False})
     every = {"ranker": 0.5, "retrieval": 0.7, "wals": 1.0, "popular": 0.1, "local": 0.1, "trend": 0.1, "fresh": 0.1}
     config = config.weighing({**every, "sponsored": 0.1})
+    seconds: dict[int, float] = {}
     for n_videos in VIDEOS:
         catalogue, users = world(USERS, n_videos, places=PLACES)
         with threadpool_limits(1):
-            yield from _figures(config, catalogue, users)
+            seconds[n_videos] = yield from _figures(config, catalogue, users)
+    for many in VIDEOS[1:]:
+        name = f"seconds for {USERS:,} users, {many // 1000}k videos"
+        yield Figure(name, "s", seconds[many], seconds[VIDEOS[0]], f"{VIDEOS[0] // 1000}k videos")
 
 
-def _figures(config: RecommendConfig, catalogue: Catalogue, users: UserBatch) -> Iterator[Figure]:
+def _figures(config: RecommendConfig, catalogue: Catalogue, users: UserBatch) -> abc.Generator[Figure, None, float]:
+    """Figures of one catalogue; returns the seconds that all users take."""
     size = f"{len(catalogue.video_ids) // 1000}k videos"
     chosen = _chosen(catalogue, users.rows(len(users) - 1000, len(users)))
     indexes = Indexes(**{name: choice.index for name, choice in chosen.items()})
@@ -86,11 +92,15 @@ def _figures(config: RecommendConfig, catalogue: Catalogue, users: UserBatch) ->
     cores = os.cpu_count() or 1
     whole = _on_every_core(cores, config, catalogue, users, indexes)
     yield Figure(f"all of it, {cores} cores, {size}", "users/s", whole, rates["wals"], "implicit recommend(N=100), one thread")
+    half = _on_every_core(cores, config, catalogue, users.rows(0, len(users) // 2), indexes)
+    name = f"seconds for {len(users):,} users, {size}"
+    yield Figure(name, "s", len(users) / whole, len(users) // 2 / half, "half as many users")
     private, local = private_mb(config, catalogue, some, indexes, TODAY), catalogue.local.nbytes / 2**20
     yield Figure(f"private memory of a worker, {size}", "MB", private, local, f"popularity of {PLACES} local segments, mapped")
     alone, steps = _with_steps(config, catalogue, some, indexes)
     for step, seconds in steps.items():
         yield Figure(f"  {step}, {size}", "% of one core's time", 100 * seconds / alone, 100, "all of it")
+    return len(users) / whole
 
 
 def _chosen(catalogue: Catalogue, users: UserBatch) -> dict[str, Choice]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as f
 
 from jobs._scan_lists import ACTIVE, LENGTH, WANTING
@@ -18,6 +18,7 @@ from schemas import columns as col
 
 EXPECTED = "expected"
 _SIZE, _BLOCKED, _WATCHED, _CLOSED, _USED_UP, _GROUPS = "size", "n_blocked", "n_watched", "closed", "used_up", "groups"
+_KIND, _PLACE = "kind", "place"
 
 
 def wrong_lengths(lists: DataFrame, videos: DataFrame, k: int, *, alike: bool) -> DataFrame:
@@ -74,14 +75,19 @@ def missing_and_misfits(wrong: DataFrame, shown: int) -> dict[str, tuple[int, li
     Returns:
         ``coverage`` and ``length``: how many users, and the first of them.
     """
-    wrong = wrong.persist()
-    try:
-        found: dict[str, tuple[int, list[dict[str, Any]]]] = {}
-        which = {"coverage": f.col(LENGTH) == 0, "length": f.col(LENGTH) > 0}
-        counts = wrong.agg(*(f.count_if(condition).alias(name) for name, condition in which.items())).collect()[0]
-        for name, condition in which.items():
-            some = wrong.filter(condition).select(col.USER_ID, LENGTH, EXPECTED).orderBy(col.USER_ID).limit(shown)
-            found[name] = (counts[name], [row.asDict() for row in some.collect()] if counts[name] else [])
-    finally:
-        wrong.unpersist()
+    kinds = Window.partitionBy(_KIND)
+    numbered = wrong.withColumn(_KIND, f.when(f.col(LENGTH) == 0, "coverage").otherwise("length")).select(
+        _KIND,
+        col.USER_ID,
+        LENGTH,
+        EXPECTED,
+        f.count("*").over(kinds).alias(_SIZE),
+        f.row_number().over(kinds.orderBy(col.USER_ID)).alias(_PLACE),
+    )
+    rows = sorted(numbered.filter(f.col(_PLACE) <= shown).collect(), key=lambda row: row[_PLACE])
+    found: dict[str, tuple[int, list[dict[str, Any]]]] = {}
+    for kind in ("coverage", "length"):
+        own = [row for row in rows if row[_KIND] == kind]
+        named = [{name: row[name] for name in (col.USER_ID, LENGTH, EXPECTED)} for row in own]
+        found[kind] = (own[0][_SIZE] if own else 0, named)
     return found

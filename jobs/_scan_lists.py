@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import Any
@@ -41,7 +41,7 @@ CHECKS = (*EXPECTED, *(f"{OF_SEGMENTS}{name}" for name in EXPECTED if name in _O
 _FAULTS = ("unknown", "removed", "over_limit", "scores", "propensity", "sources")
 _FAULT_BITS = {name: 1 << place for place, name in enumerate(_FAULTS)}
 _BLOCKED_SOMEWHERE = 1 << len(_FAULTS)
-_BITS, _ROWS, _KNOWN, _OFFENDERS = "bits", "rows", "known", "offenders"
+_BITS, _ROWS, _KNOWN, _OFFENDERS, _CHECK = "bits", "rows", "known", "offenders", "check"
 _INFINITY = float("inf")
 
 
@@ -126,41 +126,56 @@ def totals(lists: DataFrame) -> Totals:
     Returns:
         By name; of a check ``<check>`` its rows and ``<check>.lists`` its lists.
     """
-    of_user = f.col(col.SEGMENT).isNull()
+    of_user = f"{col.SEGMENT} IS NULL"
     counts = {
-        "rows": f.sum(f.when(of_user, f.col(LENGTH))),
-        "fallback rows": f.sum(f.when(~of_user, f.col(LENGTH))),
-        "lists": f.count_if(of_user & (f.col(LENGTH) > 0)),
-        "segments": f.count_if(~of_user),
-        "active users": f.count_if(f.col(ACTIVE)),
-        "wanting": f.count_if(f.col(WANTING)),
+        "rows": f"sum(if({of_user}, {LENGTH}, 0))",
+        "fallback rows": f"sum(if({of_user}, 0, {LENGTH}))",
+        "lists": f"count_if({of_user} AND {LENGTH} > 0)",
+        "segments": f"count_if(NOT {of_user})",
+        "active users": f"count_if({ACTIVE})",
+        "wanting": f"count_if({WANTING})",
     }
     for name in CHECKS:
         there = _there(name)
-        counts[name] = f.sum(f.when(there, f.size(_offenders(name))))
-        counts[f"{name}.lists"] = f.count_if(there)
-    found = lists.agg(*(f.coalesce(count, f.lit(0)).alias(name) for name, count in counts.items())).collect()[0]
+        counts[name] = f"sum(if({there}, size({_offenders(name)}), 0))"
+        counts[f"{name}.lists"] = f"count_if({there})"
+    # Text, not columns: each of them would take some ten calls into the JVM, each part of it one.
+    found = lists.agg(*(f.expr(f"coalesce({count}, 0) AS `{name}`") for name, count in counts.items())).collect()[0]
     return {name: int(found[name]) for name in counts}
 
 
-def first_offenders(lists: DataFrame, name: str, shown: int) -> list[dict[str, Any]]:
-    """The first rows that a check found, in order of the list and the rank."""
-    owner = col.SEGMENT if name.startswith(OF_SEGMENTS) else col.USER_ID
-    offenders = f.slice(_offenders(name), 1, shown).alias(_ROWS)
-    found = lists.filter(_there(name)).select(owner, offenders).orderBy(owner).limit(shown).collect()
-    named = [{owner: row[owner], **offender.asDict()} for row in found for offender in row[_ROWS]]
-    return named[:shown]
+def to_be_named(lists: DataFrame) -> DataFrame:
+    """The lists of :func:`judged` that hold offenders or are wanting: few, so they may be kept and looked at again."""
+    return lists.filter(f"{WANTING} OR coalesce({', '.join(_offenders(name) for name in EXPECTED)}) IS NOT NULL")
 
 
-def _there(name: str) -> Column:
-    """Whether a list holds offenders of a check."""
-    segment = f.col(col.SEGMENT).isNotNull()
-    mine = segment if name.startswith(OF_SEGMENTS) else ~segment
-    return mine & _offenders(name).isNotNull()
+def first_offenders(lists: DataFrame, names: Sequence[str], shown: int) -> dict[str, list[dict[str, Any]]]:
+    """The first rows that some checks found, in order of the list and the rank, by check; in one job."""
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    if not names:
+        return found
+    each = [
+        lists.filter(_there(name))
+        .selectExpr(f"'{name}' AS {_CHECK}", col.USER_ID, col.SEGMENT, f"slice({_offenders(name)}, 1, {shown}) AS {_ROWS}")
+        .orderBy(col.USER_ID, col.SEGMENT)
+        .limit(shown)
+        for name in names
+    ]
+    rows = reduce(DataFrame.unionByName, each).collect()
+    for row in sorted(rows, key=lambda row: (row[col.USER_ID] or 0, row[col.SEGMENT] or "")):
+        owner = col.USER_ID if row[col.SEGMENT] is None else col.SEGMENT
+        found[row[_CHECK]] += [{owner: row[owner], **offender.asDict()} for offender in row[_ROWS]]
+    return {name: offenders[:shown] for name, offenders in found.items()}
 
 
-def _offenders(name: str) -> Column:
-    return f.col(_OFFENDERS)[name.removeprefix(OF_SEGMENTS)]
+def _there(name: str) -> str:
+    """Whether a list holds offenders of a check, in SQL."""
+    mine = "IS NOT NULL" if name.startswith(OF_SEGMENTS) else "IS NULL"
+    return f"({col.SEGMENT} {mine} AND {_offenders(name)} IS NOT NULL)"
+
+
+def _offenders(name: str) -> str:
+    return f"{_OFFENDERS}.{name.removeprefix(OF_SEGMENTS)}"
 
 
 def _bits() -> Column:

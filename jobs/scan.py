@@ -192,13 +192,14 @@ def _scan(context: Context, inputs: _Inputs) -> dict[str, Any]:
         due = spark.createDataFrame(pa.table({col.USER_ID: pa.array(inputs.due.users)}))  # unique
         users = users.join(due, on=col.USER_ID, how="left_semi").withColumn(col.INTERACTION_COUNT, f.lit(1))
     videos = facts(today, alike)
-    lists = _scan_lists.judged(users, shown, fallback, videos, inputs.k, alike=config.near_duplicates).persist()
+    lists = _scan_lists.judged(users, shown, fallback, videos, inputs.k, alike=config.near_duplicates)
+    # Right lists are looked at once; of a copy of them nobody would read a row again.
+    totals = _scan_lists.totals(lists)
+    checks, named = list(_counted(inputs, totals)), _scan_lists.to_be_named(lists).persist()
     try:
-        totals = _scan_lists.totals(lists)
-        checks = [*_counted(inputs, totals), *_of_rows(lists, totals, config.shown_rows)]
-        checks += _of_lengths(lists, videos, totals, inputs)
+        checks += [*_of_rows(named, totals, config.shown_rows), *_of_lengths(named, videos, totals, inputs)]
     finally:
-        lists.unpersist()
+        named.unpersist()
     checks += _of_segments(context)
     days = {TODAY: Day(shown, videos)}
     if inputs.before is not None:
@@ -228,11 +229,19 @@ def _counted(inputs: _Inputs, totals: _scan_lists.Totals) -> Iterator[Check]:
 
 def _of_rows(lists: Any, totals: _scan_lists.Totals, shown: int) -> Iterator[Check]:
     """The checks that name rows."""
+    offenders = _scan_lists.first_offenders(lists, [name for name in _scan_lists.CHECKS if totals[name]], shown)
     for name in _scan_lists.CHECKS:
         rows, bad = totals[name], totals[f"{name}.lists"]
-        first = _scan_lists.first_offenders(lists, name, shown) if bad else []
         expected = _scan_lists.EXPECTED[name.removeprefix(_scan_lists.OF_SEGMENTS)]
-        yield Check(name, not bad, expected, f"{rows:,} rows in {bad:,} lists" if bad else "none", rows, bad, tuple(first))
+        yield Check(
+            name,
+            not bad,
+            expected,
+            f"{rows:,} rows in {bad:,} lists" if bad else "none",
+            rows,
+            bad,
+            tuple(offenders.get(name, ())),
+        )
 
 
 def _of_lengths(lists: Any, videos: Any, totals: _scan_lists.Totals, inputs: _Inputs) -> Iterator[Check]:

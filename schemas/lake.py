@@ -69,14 +69,18 @@ _VALID_FROM = Field(
     type="timestamp",
     doc="Midnight of the snapshot that said so first. The first row of an id also holds for the time before it.",
 )
-_VIDEO_FACTS = (col.CREATOR_ID, col.TITLE, col.TAGS, col.LANGUAGE, col.DURATION_SECONDS, col.UPLOADED_AT)
+_VIDEO_FACTS = (
+    col.CREATOR_ID, col.TITLE, col.TAGS, col.LANGUAGE, col.DURATION_SECONDS, col.UPLOADED_AT,
+    col.MISINFORMATION_SCORE, col.CLICKBAIT_SCORE, col.SPONSORED_BOOST,
+)  # fmt: skip
 _USER_FACTS = (col.AGE, col.GENDER, col.CITY, col.COUNTRY, col.LANGUAGE)
 
 VIDEO_VERSIONS = Table(
     name="video_versions",
+    version=2,
     doc=(
         "What the snapshots up to the end of the partition's day said of each video, a row for each time that it changed: "
-        "an example's video is as it was then (L4)."
+        "an example's video is as it was then (L4), and the evaluation judges it by the scores that it had then."
     ),
     key=(col.VIDEO_ID, col.VALID_FROM),
     fields=(RAW_VIDEOS.field(col.VIDEO_ID), _VALID_FROM, *(RAW_VIDEOS.field(name) for name in _VIDEO_FACTS)),

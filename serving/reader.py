@@ -48,7 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explained(store: SqliteStore, user_id: int, video_id: int) -> str:
     """Why a video is, or is not, on a user's homepage."""
     row = store.read_row(user_id, video_id)
-    return explain_absence(store, user_id, video_id) if row is None else explain_row(row)
+    told = explain_absence(store, user_id, video_id) if row is None else explain_row(row)
+    name = titles(paths().lake, [video_id])[0].get(video_id)
+    video = f"video {video_id}"
+    return told.replace(video, f"{video} {_short(name)!r}", 1) if name else told
 
 
 def render(page: Homepage, names: dict[int, str]) -> str:
@@ -61,14 +64,16 @@ def render(page: Homepage, names: dict[int, str]) -> str:
         heading = f"user {page.user_id}: {len(page.rows)} recommendations"
     freshness = f"STALE since {to_text(page.expires_at)}" if page.stale else f"fresh until {to_text(page.expires_at)}"
     as_of = to_text(page.as_of)
-    cells = [("rank", "title", "score", "sources", "as_of")]
+    cells = [("rank", "video", "title", "score", "sources", "as_of")]
     cells += [
-        (str(row.rank), _short(names.get(row.video_id, f"video {row.video_id}")), f"{row.score:.4f}", row.sources, as_of)
+        (str(row.rank), str(row.video_id), _short(names.get(row.video_id, "-")), f"{row.score:.4f}", row.sources, as_of)
         for row in page.rows
     ]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     lines = [
-        "  ".join(_pad(cell, width, right=index in (0, 2)) for index, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            _pad(cell, width, right=index in (0, 1, 3)) for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in cells
     ]
     return "\n".join(

@@ -50,8 +50,8 @@ def holdout(
 
     Args:
         users: USER_FEATURES, what was watched as of the end, all else as of ``at``.
-        videos: VIDEO_FEATURES with VIDEO_TEXT, counters and what the platform says of a video (removed, blocked, scores of
-            misinformation and clickbait, boosts) as of the end, all else as of ``at``; those uploaded later are left out.
+        videos: VIDEO_FEATURES with VIDEO_TEXT, counters, and whether a video is removed or blocked, as of the end, all else as
+            of ``at``, scores of misinformation and clickbait and boosts too; those uploaded later are left out.
         queries: QUERY_TEXT.
         counts: VIDEO_COUNTS with their ``dt``.
         examples: EXAMPLES of the look-back.

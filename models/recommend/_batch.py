@@ -301,6 +301,7 @@ def _ranking(world: generators.World, users: UserBatch, candidates: Candidates, 
         columns=reranked.order,
         positions=page.positions,
         scores=reranked.scores,
+        rules=config.rules,
     )
     there = final >= 0
     column = best[row, final]  # of the candidates

@@ -11,6 +11,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 _SLACK = 64
+_CELLS_A_WATCH = 16
+_GOLDEN = np.uint64(0x9E37_79B9_7F4A_7C15)  # 2**64 over the golden ratio
 _PROPOSALS_AT_ONCE = 2**20  # 512 users to a depth of 2,048; who must look deeper does so in smaller groups, in the same memory
 _NOTHING = np.iinfo(np.int64).max
 _GENERATOR_BIT, _POSITION_BIT = 26, 32  # 6 bits of generator above 26 of rank
@@ -33,6 +35,10 @@ class Filter:
         self._width = max(len(eligible), 1)
         owner = np.repeat(np.arange(len(country)), np.diff(watched_indptr))
         self._watched = np.sort(owner * self._width + watched)
+        # Nearly no proposal was watched: a table of hashes that fits the cache tells which ones need a look at all.
+        self._bits = max(8, int(_CELLS_A_WATCH * len(watched)).bit_length())
+        self._hashed = np.zeros(1 << self._bits, dtype=bool)
+        self._hashed[self._cell(self._watched)] = True
 
     def __call__(self, rows: Ints, positions: Ints) -> Bools:
         """Tell which proposals may be shown.
@@ -47,12 +53,18 @@ class Filter:
         may: Bools = (positions >= 0) & self._eligible[positions]
         if len(self._watched):
             keys = rows[:, None] * self._width + positions
-            place = np.minimum(np.searchsorted(self._watched, keys), len(self._watched) - 1)
-            may &= self._watched[place] != keys
+            row, column = np.nonzero(self._hashed[self._cell(keys)] & may)
+            asked = keys[row, column]
+            place = np.minimum(np.searchsorted(self._watched, asked), len(self._watched) - 1)
+            may[row, column] = self._watched[place] != asked
         country = self._country[rows]
         if bool((country >= 0).any()):
             may &= ~self._blocked[country[:, None], positions] | (country < 0)[:, None]
         return may
+
+    def _cell(self, keys: Ints) -> NDArray[np.uint64]:
+        """Where in the table a key belongs: multiplicative hashing (Knuth, The Art of Computer Programming 3, 6.4)."""
+        return keys.astype(np.uint64) * _GOLDEN >> np.uint64(64 - self._bits)
 
 
 def propose(generate: Callable[[Ints, int], Ints], limit: int, size: int, may: Filter, rows: Ints) -> tuple[Ints, Ints]:

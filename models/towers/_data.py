@@ -28,7 +28,8 @@ Histories: TypeAlias = "Callable[[], Iterator[pa.Table]]"
 Texts: TypeAlias = "Callable[[pa.Table], Tensor]"
 """Videos with VIDEO_TEXT in, numbers (n_videos, width) out."""
 
-_VIDEO_FACTS = tuple(name for name in VIDEO_VERSIONS.columns if name not in (col.TITLE, col.TAGS))
+_OF_RULES = (col.MISINFORMATION_SCORE, col.CLICKBAIT_SCORE, col.SPONSORED_BOOST)
+_VIDEO_FACTS = tuple(name for name in VIDEO_VERSIONS.columns if name not in (col.TITLE, col.TAGS, *_OF_RULES))
 _COUNTED = {column for f in FEATURES if isinstance(f, Number) for column in f.columns} - set(VIDEO_VERSIONS.columns)
 _LISTS = {name for f in FEATURES if isinstance(f, Sequence) for name in (f.column, f.ages)} | {
     f.column for f in FEATURES if isinstance(f, TextMean)

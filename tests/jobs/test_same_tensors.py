@@ -14,11 +14,16 @@ import numpy as np
 import pytest
 import torch
 
+import conf
 from jobs import _snapshots, _training, features, text
 from jobs._stage import Context
 from jobs._tables import Partition
 from jobs._window import DAY, HOUR, floor_hour
+from models import evaluation
+from models.facts import video_facts
 from models.features import FeatureSpec, Number, Sequence, TextMean, with_text
+from models.recommend import RecommendConfig
+from models.recommend.rules import Clickbait
 from models.rows import rows_as_of
 from models.towers import TowerData
 from models.towers._data import encode_examples, encode_users_at, encode_videos_at
@@ -54,6 +59,8 @@ LOG, DAYS = window("2025-12-28T00:00", "2026-01-08T00:00"), window("2026-01-05T0
 START = "2026-01-05T00:00:00Z"
 CHANGED, UNKNOWN, SILENT, USERS = 1, 8, 9, range(1, 10)
 RENAMED, VIDEOS = 10, range(10, 20)
+CLICKBAIT = {"05": 0.1, "07": 0.5, "08": 0.99}
+"""What snapshots of January said of the renamed video."""
 PAIRS = [(user, 10 + (3 * user + n) % 10) for user in USERS for n in range(2)]
 """Whom and what the examples of the midnight ``T`` are about."""
 
@@ -102,6 +109,7 @@ def write_snapshots(raw):
     write_raw(raw, [], known.values(), users.values(), "2026-01-02")
     for day, age, title in (("05", 30, "how to bake bread"), ("07", 60, "football goals"), ("08", 17, "something else")):
         known[RENAMED] |= {"title": title, "duration_seconds": 10.0 * age, "language": title[:2]}
+        known[RENAMED] |= {"clickbait_score": CLICKBAIT[day], "misinformation_score": None, "sponsored_boost": age / 100}
         write_raw(raw, [], [known[RENAMED]], [{**users[CHANGED], "age": age, "city": title}], f"2026-01-{day}")
 
 
@@ -278,10 +286,32 @@ def test_the_gates_world_is_that_of_the_run_that_ended_there(made, data):
     assert users.take(of).select(names).to_pylist() == then.select(names).to_pylist()
 
     then = with_text(as_of_t(made, VIDEO_FEATURES), as_of_t(made, VIDEO_TEXT))
-    names = ["video_id", "creator_id", "language", "duration_seconds", "uploaded_at", *(f.name for f in TREND_FIELDS)]
+    names = ["video_id", "creator_id", "language", "duration_seconds", "uploaded_at", "misinformation_score"]
+    names += ["clickbait_score", "sponsored_boost", *(f.name for f in TREND_FIELDS)]
     names += ["title_vector", "tags_vector"]
-    assert set(names[1:5]) < set(VIDEO_VERSIONS.columns)
+    assert set(names[1:8]) < set(VIDEO_VERSIONS.columns)
     assert videos.select(names).to_pylist() == then.select(names).to_pylist()
+
+
+def test_a_video_is_judged_by_the_scores_of_the_split(made, data):
+    """Its clickbait score rose after it, over the limit: no list of that time may miss it for that."""
+    with made.environment():
+        then = _training.world_at(context("evaluate", END), data, T)
+    moments = {"at": T, "half_life_days": 3.0, "max_users": 100}
+    world = evaluation.holdout(*then, data.queries, data.counts, data.examples, **moments)
+    place = VIDEOS.index(RENAMED)
+    known = {
+        name: (table["clickbait_score"][place].as_py(), table["sponsored_boost"][place].as_py())
+        for name, table in {"then": world.videos, "now": data.videos}.items()
+    }
+    assert known == {"then": (CLICKBAIT["07"], 0.6), "now": (CLICKBAIT["08"], 0.17)}
+    config = conf.load("recommend", RecommendConfig)
+    (limit,) = (rule.max_score for rule in config.rules if isinstance(rule, Clickbait))
+    shown = {
+        name: float(video_facts(config.catalogue, table, ("en",), T).clickbait[place]) <= limit
+        for name, table in {"then": world.videos, "now": data.videos}.items()
+    }
+    assert shown == {"then": True, "now": False}
 
 
 def test_an_example_is_of_the_version_at_its_second(data):

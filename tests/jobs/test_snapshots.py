@@ -142,6 +142,7 @@ class TestVersions:
                     "language": "en",
                     "duration_seconds": 100.0,
                     "uploaded_at": moment("2026-01-01T00:00"),
+                    **dict.fromkeys(("misinformation_score", "clickbait_score", "sponsored_boost")),
                 },
             )
         ]
@@ -180,6 +181,13 @@ class TestVersions:
         found = self.versions(workspace, USER_VERSIONS, {"city": "a"}, {"country": "a"}, {"gender": "a"})
         assert [(day, row["city"], row["country"], row["gender"]) for day, row in found] == [
             (2, "a", None, None), (3, None, "a", None), (4, None, None, "a")
+        ]  # fmt: skip
+
+    def test_a_score_that_changes_is_another_version(self, workspace):
+        said = ({"clickbait_score": 0.2}, {"clickbait_score": 0.2}, {"clickbait_score": 0.97, "misinformation_score": 0.1}, {})
+        found = self.versions(workspace, VIDEO_VERSIONS, *said)
+        assert [(day, row["clickbait_score"], row["misinformation_score"]) for day, row in found] == [
+            (2, 0.2, None), (4, 0.97, 0.1), (5, None, None)
         ]  # fmt: skip
 
     def test_what_features_do_not_read_is_no_change(self, workspace):

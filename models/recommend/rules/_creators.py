@@ -47,6 +47,32 @@ class Creators(Section):
                 _pull(creators, rows[some], place, found[some])
         return decided(page, order)
 
+    def too_many(self, listed: Ints, place: int, offered: Ints) -> Bools:
+        """Which videos would break the rule if they were put into lists at a place, what stands there and below moving down.
+
+        The others keep their order, so every window is then one that was, or holds the new video and ``window - 1`` that
+        followed each other: no creator but that of the new video can have become too many.
+
+        Args:
+            listed: ``(n, k)`` creators of the lists, -1 where not known or nobody; the last one falls out.
+            place: from 0 to ``k - 1``.
+            offered: ``(n, c)`` creators of the videos.
+
+        Returns:
+            bool ``(n, c)``.
+        """
+        first = max(0, place - self.window + 1)
+        near = listed[:, first : min(place + self.window, listed.shape[1]) - 1]
+        alike = np.cumsum(near[:, :, None] == near[:, None, :], axis=2)
+        alike = np.pad(alike, ((0, 0), (0, 0), (1, 0)))  # of those before each column and of all
+        starts = np.arange(place - first + 1)
+        ends = np.minimum(starts + self.window - 1, near.shape[1])
+        full = ((alike[:, :, ends] - alike[:, :, starts]) >= self.max_in_window).any(axis=2) & (near >= 0)
+        found = np.zeros(offered.shape, dtype=bool)
+        for column in np.flatnonzero(full.any(axis=0)):
+            found |= (offered == near[:, column, None]) & full[:, column, None]
+        return found
+
     def _fits(self, before: Codes, creators: Codes) -> Bools:
         """Whether each of some videos may follow those places: ``(n, w)`` and ``(n, c)`` creators, bool ``(n, c)``."""
         fits: Bools = (before[:, None, :] == creators[:, :, None]).sum(axis=2) < self.max_in_window

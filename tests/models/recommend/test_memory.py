@@ -10,14 +10,14 @@ import pytest
 
 from models.recommend import _candidates, _catalogue, recommend_batch
 from models.recommend._config import GENERATORS
-from tests.models.recommend.worlds import config, index_of, world
+from tests.models.recommend.worlds import config, indexes_of, world
 
 TODAY = date(2026, 1, 8)
 
 
 def peak_bytes(catalogue, users):
     """Of the lists of a batch, by a worker that has just mapped the catalogue."""
-    chosen, fresh, index = config(k=20), dataclasses.replace(catalogue), index_of(catalogue)
+    chosen, fresh, index = config(k=20), dataclasses.replace(catalogue), indexes_of(catalogue)
     gc.collect()
     tracemalloc.start()
     try:
@@ -47,9 +47,9 @@ def test_memory_does_not_grow_with_segments_times_videos():
 def test_who_looks_deeper_than_a_segments_kept_list_gets_the_same(monkeypatch, kept):
     catalogue, users = world(7, 300, 40, watched_share=0.6)
     chosen = config(k=20, generators=dict.fromkeys(GENERATORS, 30))
-    whole = recommend_batch(chosen, catalogue, users, index_of(catalogue), TODAY)
+    whole = recommend_batch(chosen, catalogue, users, indexes_of(catalogue), TODAY)
     monkeypatch.setattr(_catalogue, "KEPT_OF_SEGMENT", kept)
-    found = recommend_batch(chosen, dataclasses.replace(catalogue), users, index_of(catalogue), TODAY)
+    found = recommend_batch(chosen, dataclasses.replace(catalogue), users, indexes_of(catalogue), TODAY)
     for field in dataclasses.fields(whole):
         assert getattr(found, field.name).tobytes() == getattr(whole, field.name).tobytes()
 
