@@ -1,6 +1,6 @@
-"""``python -m benchmarks.lane FROM TO``: what an hour of the hourly lane takes where a day is live.
+"""``python -m benchmarks.lane FROM TO``: what an hour takes where a day is live.
 
-Runs every stage of every hour after FROM up to TO, as the DAG would, in the workspace that ``REELFLOW_HOME`` names (use a copy).
+Runs every stage of every hour after FROM up to TO, as the DAG would, in the workspace of ``REELFLOW_HOME`` (use a copy).
 Prints seconds by stage, processor seconds included, users and rows of the delta, and the freshness that an event then has:
 live at the earliest when the run ends, at the latest an hour after that.
 """

@@ -2,7 +2,8 @@
 
 That one passed the whole gate; here it is only asked whether an hour broke something: the correlation of both models'
 predictions on pairs that the users have not met (G1), with a threshold above the daily one, that every number is finite, and
-that nobody whom the base knew is unknown now. It takes seconds and needs no evaluation. The verdict has the form that the gate writes.
+that nobody whom the base knew is unknown now. It takes seconds and needs no evaluation. The verdict has the form that the gate
+writes.
 """
 
 from __future__ import annotations

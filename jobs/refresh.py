@@ -164,11 +164,14 @@ def _fine_tuned(
     new = np.zeros(data.examples.num_rows, dtype=bool)
     new[-most:] = True  # in order of time
     towers = tower_data(data)
-    for name, model in models.items():
-        models[name] = tuned = fine_tune(model, config, towers, new, config.seed)
-        epochs = 0 if tuned is model else len(tuned.history)
-        context.say(f"{name}: {'as it was' if tuned is model else f'{epochs} passes over {int(new.sum()):,} examples'}")
-        figures[f"{name}_epochs"] = float(epochs)
+    models = {
+        "retrieval": fine_tune(old.retrieval, config, towers, new, config.seed),
+        "ranker": fine_tune(old.ranker, config, towers, new, config.seed),
+    }
+    for name, before in (("retrieval", old.retrieval), ("ranker", old.ranker)):
+        passes = 0 if models[name] is before else len(models[name].history)
+        figures[f"{name}_epochs"] = float(passes)
+        context.say(f"{name}: {f'{passes} passes over {int(new.sum()):,} examples' if passes else 'as it was'}")
     return models, figures
 
 

@@ -41,7 +41,7 @@ def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.R
 
 
 def main(path: str, number: str, generation: str, how: str, *sizes: str) -> int:
-    users, base = (*sizes, "1500", "0")[:2] if not sizes else (*sizes, "0")[:2]
+    users, base = sizes if len(sizes) == 2 else ("1500", "0")
     if how == "die-before-switch":
         _sqlite_rows.verify = die
     if how == "die-listing":
