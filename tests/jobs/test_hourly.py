@@ -165,8 +165,9 @@ class TestHourAfterHour:
         happened(eve, SIX, {8: 112})
         run_hour(eve, SIX)
         assert wals(space, SIX).user_factors.tobytes() == wals(eve, SIX).user_factors.tobytes()
-        lists = [{user: [row[:8] for row in rows] for user, rows in rows_of(one).items()} for one in (space, eve)]
-        assert lists[0] == lists[1]
+        lists = [rows_of(one) for one in (space, eve)]
+        for user in set(lists[0]) - set(ACTIVE):  # theirs are as of five in one, as of six in the other
+            assert [row[:8] for row in lists[0][user]] == [row[:8] for row in lists[1][user]]
 
     def test_an_hour_in_which_nothing_happened_brings_fallback_lists_alone(self, space):
         happened(space, SIX, {})
