@@ -6,7 +6,7 @@ CODE := conf schemas models jobs serving dags scripts benchmarks tests
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-reelflow run up test test-quick lint format bench bench-quality tune fuzz docs lock clean
+.PHONY: help set-up set-up-reelflow run up rollback test test-airflow test-quick lint format bench bench-quality tune fuzz docs lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -24,12 +24,20 @@ run: set-up ## Logs to recommendations, by Airflow [RAW=DIR AS_OF=ISO WORKSPACE=
 up: set-up ## Airflow with its UI at http://127.0.0.1:8080 [WORKSPACE=DIR PORT=N]
 	@$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(if $(PORT),PORT="$(PORT)") $(BIN)/python scripts/up.py
 
+rollback: set-up-reelflow ## The publication before is live again, models and index with it [REASON="..." BY=WHO TO=VERSION WORKSPACE=DIR]
+	@$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(BIN)/python -m jobs.rollback --reason "$(REASON)" \
+		$(if $(BY),--by "$(BY)") $(if $(TO),--to-version "$(TO)")
+
 test: set-up ## All tests [PYTEST_ARGS=...]
 	$(AIRFLOW_BIN)/python -m pytest tests/dags --confcutdir=tests/dags $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests --ignore=tests/dags $(PYTEST_ARGS)
+	$(AIRFLOW_BIN)/python -m pytest tests/airflow --confcutdir=tests/airflow -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/dags --ignore=tests/airflow $(PYTEST_ARGS)
+
+test-airflow: set-up ## The long tests of a whole Airflow: real stages, a browser (half an hour)
+	$(AIRFLOW_BIN)/python -m pytest tests/airflow --confcutdir=tests/airflow -m long $(PYTEST_ARGS)
 
 test-quick: set-up-reelflow ## Tests without Spark, Airflow and slow ones
-	$(BIN)/python -m pytest tests --ignore=tests/dags -m "not spark and not slow and not airflow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/dags --ignore=tests/airflow -m "not spark and not slow and not airflow" $(PYTEST_ARGS)
 
 lint: set-up-reelflow ## Formatting, style, types, layers
 	$(BIN)/ruff format --check $(wildcard $(CODE))

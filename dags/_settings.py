@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 PASSED_ON = ("REELFLOW_HOME", "REELFLOW_ENV", "REELFLOW_CONF")
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Who is told what went wrong; ``conf.orchestration.AlertsConfig`` says more."""
+
+    kinds: tuple[str, ...]
+    email_to: tuple[str, ...]
+    email_from: str
+    smtp_connection: str
+    webhook_url: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +37,18 @@ class Settings:
     """The workspace."""
     runs: Path
     """Where stages leave reports and the verdict."""
+    store: Path
+    """The serving store, which alerts read to say what is live."""
     driver_memory: str
     """Heap of a Spark driver."""
     retries: int
     """How often a failed stage is tried again."""
+    retry_delay: timedelta
+    """How long it waits before."""
+    approval: timedelta | None
+    """How long a refused gate waits for a person; None: nobody is asked."""
+    alerts: Alerts
+    """Who is told."""
 
     def environment(self) -> dict[str, str]:
         """Variables that every stage gets. ``PATH`` is a template: the worker's own, not the DAG processor's."""
@@ -42,6 +62,7 @@ class Settings:
             **self._java_options(),
             **{name: os.environ[name] for name in PASSED_ON if os.environ.get(name)},
             "REELFLOW_HOME": str(self.home),
+            "REELFLOW_KIND": "{{ kind(dag_run) }}",
         }
 
     def _java_options(self) -> dict[str, str]:
@@ -65,13 +86,25 @@ def read_settings() -> Settings:
         layers.append(Path(own))
     for path in layers:
         _merge(merged, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    airflow, alerts = merged["airflow"], merged["airflow"]["alerts"]
+    hours = float(os.environ.get("REELFLOW_APPROVAL_HOURS") or airflow["approval_hours"])
     return Settings(
         repository=repository,
         venv=Path(os.environ.get("REELFLOW_VENV") or repository / ".venv"),
         home=home,
         runs=home / Path(merged["paths"]["runs"]).expanduser(),
+        store=home / Path(merged["paths"]["store"]).expanduser(),
         driver_memory=str(merged["spark"]["driver_memory"]),
         retries=int(os.environ.get("REELFLOW_RETRIES") or 2),
+        retry_delay=timedelta(seconds=float(os.environ.get("REELFLOW_RETRY_SECONDS") or 120)),
+        approval=timedelta(hours=hours) if hours else None,
+        alerts=Alerts(
+            kinds=tuple(alerts["kinds"]),
+            email_to=tuple(alerts["email_to"]),
+            email_from=alerts["email_from"],
+            smtp_connection=alerts["smtp_connection"],
+            webhook_url=alerts["webhook_url"],
+        ),
     )
 
 

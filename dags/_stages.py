@@ -5,24 +5,22 @@ from __future__ import annotations
 import logging
 import re
 import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
+from _runs import Kind, kind_of, refuse_common_end
 from _settings import Settings
-from _verdict import read_verdict
-from _window import Window, window_of
+from _window import DAY, Window, window_of
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.operators.bash import BashOperator
-from airflow.providers.standard.operators.python import ShortCircuitOperator
 from airflow.sdk import BaseHook, Context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException, AirflowSkipException
 
 log = logging.getLogger("airflow.task")
 
 SPARK_CONNECTION = "spark_default"
-AS_OF = "{{ window(dag_run, params).as_of }}"
-FORCE = "{{ '--force' if params.force else '' }}"
+SPARK_POOL, TRAIN_POOL, PUBLISH_POOL, DEFAULT_POOL = "spark", "train", "publish", "default_pool"
 # A stage exits with 2 for an error that only a person can mend. The texts are those of the two operators.
 _MENDABLE = re.compile(r"non-zero exit code 2\.|Error code is: 2\.")
 
@@ -30,8 +28,14 @@ _MENDABLE = re.compile(r"non-zero exit code 2\.|Error code is: 2\.")
 class _Stage:
     """Says how long the stage took, and does not retry what a retry cannot mend."""
 
+    reason_to_skip: Callable[[Context], str | None] | None = None
+    """Says why a run does without this stage; None where none does."""
+
     def execute(self, context: Context) -> Any:
         """Run the stage."""
+        if self.reason_to_skip is not None and (why := self.reason_to_skip(context)):
+            self.log.info("reelflow | %s | skipped: %s", self.task_id, why)
+            raise AirflowSkipException(why)
         started = time.monotonic()
         try:
             return super().execute(context)
@@ -49,6 +53,10 @@ class _Stage:
 class PythonStage(_Stage, BashOperator):
     """A stage that needs no Spark."""
 
+    def __init__(self, *, reason_to_skip: Callable[[Context], str | None] | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.reason_to_skip = reason_to_skip
+
 
 class SparkStage(_Stage, SparkSubmitOperator):
     """A stage on Spark. The connection alone decides where it runs."""
@@ -63,87 +71,95 @@ class SparkStage(_Stage, SparkSubmitOperator):
                 f'AIRFLOW_CONN_SPARK_DEFAULT to JSON such as {{"conn_type": "spark", "host": "local[2]"}}, '
                 "or add it in the UI under Admin, Connections"
             ) from error
-        self.application_args = [argument for argument in self.application_args or [] if argument]
+        self.application_args = [word for argument in self.application_args or [] for word in argument.split() if word]
         return super().execute(context)
 
 
-def python_stage(settings: Settings, stage: str, *, minutes: int, **options: Any) -> PythonStage:
-    """A task that runs ``python -m jobs.<stage>`` in the stages' environment."""
-    return PythonStage(
-        task_id=stage,
-        bash_command=f"exec '{settings.venv}/bin/python' -m jobs.{stage} --as-of {AS_OF} {FORCE}",
-        env=settings.environment(),
-        append_env=True,
-        cwd=str(settings.repository),
-        skip_on_exit_code=None,
-        do_xcom_push=False,
-        **_common(settings, minutes),
-        **options,
-    )
+class Stages:
+    """Makes the tasks of one DAG: each stage gets the window, ``force``, and what all stages of the DAG have in common."""
+
+    def __init__(self, settings: Settings, *, grain: timedelta = DAY, more: str = "", priority: int = 1) -> None:
+        """Say what the tasks of the DAG share.
+
+        Args:
+            settings: of this installation.
+            grain: length of a run's window.
+            more: further arguments of every stage.
+            priority: tasks of a higher one get a free slot of a pool first.
+        """
+        self._settings, self._grain, self._more, self._priority = settings, grain, more, priority
+
+    def python(self, stage: str, *, minutes: int, arguments: str = "", **options: Any) -> PythonStage:
+        """A task that runs ``python -m jobs.<stage>`` for the run's window, in the stages' environment."""
+        return self.plain(stage, minutes=minutes, arguments=f"{self._arguments(stage)} {arguments}".rstrip(), **options)
+
+    def plain(
+        self,
+        command: str,
+        *,
+        minutes: int,
+        pool: str = DEFAULT_POOL,
+        arguments: str = "",
+        env: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> PythonStage:
+        """A task that runs ``python -m jobs.<command>`` with these arguments and no others."""
+        return PythonStage(
+            task_id=command,
+            bash_command=f"exec '{self._settings.venv}/bin/python' -m jobs.{command} {arguments}",
+            env={**self._settings.environment(), **(env or {})},
+            append_env=True,
+            cwd=str(self._settings.repository),
+            skip_on_exit_code=None,
+            do_xcom_push=False,
+            pool=pool,
+            **self.common(minutes),
+            **options,
+        )
+
+    def spark(self, stage: str, *, minutes: int, **options: Any) -> SparkStage:
+        """A task that submits ``jobs.<stage>`` to Spark."""
+        return SparkStage(
+            task_id=stage,
+            conn_id=SPARK_CONNECTION,
+            application=str(self._settings.repository / "jobs" / "__main__.py"),
+            application_args=[stage, self._arguments(stage)],
+            name=f"reelflow {stage} {{{{ window(dag_run, params).as_of }}}}",
+            driver_memory=self._settings.driver_memory,
+            env_vars=self._settings.environment(),
+            # A cleared task must run again: the default remembers the finished job and skips it without a word.
+            durable=False,
+            pool=SPARK_POOL,
+            **self.common(minutes),
+            **options,
+        )
+
+    def common(self, minutes: int) -> dict[str, Any]:
+        """What every task has."""
+        return {
+            "retries": self._settings.retries,
+            "retry_delay": self._settings.retry_delay,
+            "execution_timeout": timedelta(minutes=minutes),
+            "priority_weight": self._priority,
+            "weight_rule": "absolute",
+        }
+
+    def window(self, dag_run: Any, params: Any) -> Window:
+        """The window of a DAG run, for templates and tasks."""
+        as_of = params.get("as_of")
+        refuse_common_end(kind_of(dag_run.run_type), as_of)
+        return window_of(dag_run.logical_date, as_of, dag_run.run_after, self._grain)
+
+    def macros(self, **more: Any) -> dict[str, Any]:
+        """What the tasks' templates call."""
+        return {"window": self.window, "path_of_stages": self._settings.path_of_stages, "kind": kind, **more}
+
+    def _arguments(self, stage: str) -> str:
+        """The stage's arguments; ``redo`` is a macro of the DAG."""
+        shared = f"--as-of {{{{ window(dag_run, params).as_of }}}} {{{{ redo('{stage}', params) }}}}"
+        return f"{shared} {self._more}".rstrip()
 
 
-def spark_stage(settings: Settings, stage: str, *, minutes: int, **options: Any) -> SparkStage:
-    """A task that submits ``jobs.<stage>`` to Spark."""
-    return SparkStage(
-        task_id=stage,
-        conn_id=SPARK_CONNECTION,
-        application=str(settings.repository / "jobs" / "__main__.py"),
-        application_args=[stage, "--as-of", AS_OF, FORCE],
-        name=f"reelflow {stage} {AS_OF}",
-        driver_memory=settings.driver_memory,
-        env_vars=settings.environment(),
-        # A cleared task must run again: the default remembers the finished job and skips it without a word.
-        durable=False,
-        **_common(settings, minutes),
-        **options,
-    )
-
-
-def verdict_task(settings: Settings, *, minutes: int) -> ShortCircuitOperator:
-    """A task that lets the run go on only if the gate passed; if not, all up to ``publish`` is skipped."""
-
-    def decide(dag_run: Any, params: dict[str, Any]) -> bool:
-        return decide_on(settings.runs / run_window(dag_run, params).folder / "verdict.json")
-
-    return ShortCircuitOperator(
-        task_id="verdict",
-        python_callable=decide,
-        # The summary's own trigger rule counts, so it reports a refusal too.
-        ignore_downstream_trigger_rules=False,
-        do_xcom_push=True,  # Airflow skips what lies downstream only where it may push which
-        **{**_common(settings, minutes), "retries": 0},
-    )
-
-
-def decide_on(path: Path) -> bool:
-    """Log the gate's verdict in one line and return whether it passed.
-
-    Raises:
-        AirflowFailException: there is no readable verdict.
-    """
-    try:
-        verdict = read_verdict(path)
-    except ValueError as error:
-        log.error("reelflow | verdict | error: %s", error)  # noqa: TRY400 - one line for a person
-        raise AirflowFailException(str(error)) from error
-    outcome = "passed" if verdict.passed else "refused, nothing is published"
-    log.info("reelflow | verdict | %s: %s", outcome, verdict.reason.removeprefix("passed: ").removeprefix("refused: "))
-    return verdict.passed
-
-
-def run_window(dag_run: Any, params: Any) -> Window:
-    """The window of a DAG run, for templates and tasks."""
-    return window_of(dag_run.logical_date, params.get("as_of"), dag_run.run_after)
-
-
-def macros(settings: Settings) -> dict[str, Any]:
-    """What the tasks' templates call."""
-    return {"window": run_window, "path_of_stages": settings.path_of_stages}
-
-
-def _common(settings: Settings, minutes: int) -> dict[str, Any]:
-    return {
-        "retries": settings.retries,
-        "retry_delay": timedelta(minutes=2),
-        "execution_timeout": timedelta(minutes=minutes),
-    }
+def kind(dag_run: Any) -> Kind:
+    """The kind of a DAG run."""
+    return kind_of(dag_run.run_type)

@@ -4,8 +4,8 @@
 publishes the top videos of every user.
 
 **When.** Every day at 00:00 UTC, for the day that has just ended. The window of a run comes from its logical date alone:
-anywhere within day D it means `[D 00:00, D+1 00:00)` in UTC, for a scheduled run, a backfill and a manual run alike.
-No stage reads an event at or after its end (`as_of`).
+anywhere within day D it means `[D 00:00, D+1 00:00)` in UTC, for a scheduled run, a backfill and a manual run alike. No stage
+reads an event at or after its end (`as_of`).
 
 **Why then.** A day's logs are complete at its end, and all figures compare whole days.
 
@@ -14,11 +14,16 @@ No stage reads an event at or after its end (`as_of`).
 **How good the models are.** `evaluate` judges them on the end of time that they have not seen, writes the table `evaluation`
 and `runs/<as_of>/evaluation/index.html`; the gate decides by its figures.
 
-**When the gate refuses.** `verdict` skips `index`, `recommend`, `scan` and `publish`; what is live stays live. `summary` still
-runs and says why, and the run counts as a success: refusing a bad model is what the gate is for.
+**When the gate refuses.** In a run of the schedule, or one that a person triggered, `ask` shows the verdict under *Required
+Actions* and waits for a person, at most `airflow.approval_hours`, in no pool's slot; the hourly lane goes on. A yes needs a
+reason, is kept in `verdict.json` by `approve` with who and when, and counts for exactly these models. Backfills, and runs of
+days that a later daily run has been published over, ask nobody. A no, or no answer, and `verdict` skips `index`, `recommend`,
+`scan` and `publish`; what is live stays live. `summary` still runs and says why, and the run counts as a success: refusing a
+bad model is what the gate is for.
 
 **When the last scan stops it.** `scan` looks at every row that is about to be published. One row that must not be shown, one
-active user without a list, and it fails with exit code 2, names the rows, and `publish` does not run: what is live stays live.
+active user without a list, and it fails with exit code 2, names the rows, and `publish` does not run: what is live stays
+live.
 
 **When a stage fails.** Its last line in the log begins with `reelflow | <stage> | error:` and says what to do. Such an error
 (exit code 2) is not retried; anything else is tried twice more.
@@ -27,19 +32,47 @@ active user without a list, and it fails with exit code 2, names the rows, and `
 anything downstream reads the table. `data_docs` builds the pages that show what was found, also after a failure:
 `runs/<as_of>/data_docs/index.html`. What to do is in `docs/operations.md`.
 
-**How to rerun.** Clear the task, or the run: every stage overwrites its own partitions with the same bytes, or says
-`up to date`. With the parameter `force` stages redo what is up to date. For any other end of the window trigger the
-DAG with the parameter `as_of`. Days are backfilled from the UI; a run can never publish over newer data.
+**How to rerun.** Clear the task, or the run: every stage overwrites its own partitions with the same bytes, or says `up to
+date`. For any other end of the window trigger the DAG with the parameter `as_of`.
+
+**How to backfill.** Trigger, *Backfill*, and choose the first and the last day of data, both included. A run for day D sees
+only what was known at D's end, so days may run side by side; only what is stale or missing is made, unless `recompute` or
+`force` says otherwise. Backfills do not publish unless `publish` says so, and never over newer data. `runs/backfill.txt` sums
+up all days of the range.
+
+**Pools.** Stages on Spark take a slot of `spark`; encoder, trainings and evaluation one of `train`; `publish` the only one of
+`publish`.
 """
 
 from __future__ import annotations
 
 import pendulum
+from _alerts import Alarm
+from _gate import answer, approve_task, ask_task, verdict_task
+from _runs import BY_KIND, NO, STALE, YES, forced, kind_of, publishes
 from _settings import read_settings
-from _stages import macros, python_stage, spark_stage, verdict_task
-from airflow.sdk import DAG, CronDataIntervalTimetable, Param, chain
+from _stages import PUBLISH_POOL, TRAIN_POOL, Stages
+from airflow.sdk import DAG, Context, CronDataIntervalTimetable, Param, chain
+
+STAGES = (
+    "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend", "scan",
+    "publish",
+)  # fmt: skip
 
 settings = read_settings()
+stages = Stages(settings)
+
+
+def redo(stage: str, params: dict[str, object]) -> str:
+    """The option that makes a stage redo what is up to date, if the run asks for it."""
+    return "--force" if forced(stage, STAGES, str(params["recompute"]), bool(params["force"])) else ""
+
+
+def reason_not_to_publish(context: Context) -> str | None:
+    """Why a run ends before it publishes."""
+    kind, wanted = kind_of(context["dag_run"].run_type), context["params"]["publish"]
+    return None if publishes(kind, wanted) else f"a {kind} run with the parameter publish = {wanted!r}"
+
 
 with DAG(
     dag_id="reelflow_daily",
@@ -50,38 +83,56 @@ with DAG(
     start_date=pendulum.datetime(1970, 1, 1, tz="UTC"),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "reelflow"},
+    default_args={"owner": "reelflow", "on_failure_callback": [Alarm(settings, stages)]},
     tags=["reelflow", "daily"],
     params={
+        "recompute": Param(
+            STALE,
+            type="string",
+            enum=[STALE, *STAGES],
+            title="What to recompute",
+            description="What is stale or missing is always made. A stage: it and all after it are made anew.",
+        ),
+        "publish": Param(
+            BY_KIND,
+            type="string",
+            enum=[BY_KIND, YES, NO],
+            title="Publish",
+            description="Whether the lists go into the serving store. Backfills do not by default; a run older than what "
+            "is live never changes it, and ends as `superseded`.",
+        ),
+        "force": Param(False, type="boolean", title="Redo everything", description="Redo also what is up to date."),
         "as_of": Param(
             None,
             type=["null", "string"],
             format="date-time",
             title="End of the window",
-            description="No event at or after this time is read; the run is for the day before it. "
-            "Empty: the end of the logical date's day (UTC).",
+            description="For single runs; leave it empty in a backfill. No event at or after this time is read; the run is for "
+            "the day before it. Empty: the end of the logical date's day (UTC).",
         ),
-        "force": Param(False, type="boolean", title="Redo", description="Redo also what is up to date."),
     },
-    user_defined_macros=macros(settings),
+    user_defined_macros=stages.macros(redo=redo, answer=answer),
 ) as dag:
-    ingest = spark_stage(settings, "ingest", minutes=120)
-    examples = spark_stage(settings, "examples", minutes=90)
-    text = python_stage(settings, "text", minutes=240)
-    features = spark_stage(settings, "features", minutes=90)
-    train_wals = python_stage(settings, "train_wals", minutes=120)
-    train_towers = python_stage(settings, "train_towers", minutes=240)
-    evaluate = python_stage(settings, "evaluate", minutes=60)
-    gate = python_stage(settings, "gate", minutes=60)
-    verdict = verdict_task(settings, minutes=5)
-    index = python_stage(settings, "index", minutes=60)
-    recommend = spark_stage(settings, "recommend", minutes=120)
-    scan = spark_stage(settings, "scan", minutes=60)
-    publish = python_stage(settings, "publish", minutes=60)
-    data_docs = python_stage(settings, "data_docs", minutes=15, trigger_rule="all_done")
-    summary = python_stage(settings, "summary", minutes=15, trigger_rule="none_failed")
+    ingest = stages.spark("ingest", minutes=120)
+    examples = stages.spark("examples", minutes=90)
+    text = stages.python("text", minutes=240, pool=TRAIN_POOL)
+    features = stages.spark("features", minutes=90)
+    train_wals = stages.python("train_wals", minutes=120, pool=TRAIN_POOL)
+    train_towers = stages.python("train_towers", minutes=240, pool=TRAIN_POOL)
+    evaluate = stages.python("evaluate", minutes=60, pool=TRAIN_POOL)
+    gate = stages.python("gate", minutes=60)
+    ask = ask_task(settings, stages, [Alarm(settings, stages, asks=True)])
+    approve = approve_task(stages, minutes=15)
+    verdict = verdict_task(settings, stages, minutes=5)
+    index = stages.python("index", minutes=60)
+    recommend = stages.spark("recommend", minutes=120)
+    scan = stages.spark("scan", minutes=60)
+    publish = stages.python("publish", minutes=60, pool=PUBLISH_POOL, reason_to_skip=reason_not_to_publish)
+    data_docs = stages.python("data_docs", minutes=15, trigger_rule="all_done")
+    summary = stages.python("summary", minutes=15, trigger_rule="none_failed")
 
-    chain(ingest, examples, features, [train_wals, train_towers], evaluate, gate, verdict, index, recommend, scan, publish)
+    chain(ingest, examples, features, [train_wals, train_towers], evaluate, gate, ask, approve, verdict)
+    chain(verdict, index, recommend, scan, publish)
     chain(ingest, text, [train_wals, train_towers])
     # The summary stays behind publish as well: a run whose last task succeeds counts as a success.
     chain(publish, [data_docs, summary])

@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from conf.paths import Paths
+from jobs._lane import DAILY
 from jobs._recipe import MISSING, Recipe, State, Status
 from jobs._stage import Context
 from jobs._swap import swap
@@ -28,7 +30,12 @@ EARLY = "early"
 
 def location(context: Context, kind: str, as_of: datetime | None = None) -> Path:
     """The directory of a kind's bundle of one ``as_of``."""
-    return context.paths.bundles / kind / compact(as_of or context.as_of)
+    return place(context.paths, kind, as_of or context.as_of)
+
+
+def place(where: Paths, kind: str, as_of: datetime) -> Path:
+    """The directory of a kind's bundle of one ``as_of`` in a workspace."""
+    return where.bundles / kind / compact(as_of)
 
 
 def open_at(context: Context, kind: str, as_of: datetime | None = None) -> Bundle:
@@ -75,16 +82,17 @@ def check(context: Context, kind: str, recipe: Recipe) -> tuple[Bundle | None, S
 def commit(context: Context, kind: str, recipe: Recipe, write: Callable[[Path], None], properties: Mapping[str, Any]) -> Bundle:
     """Let ``write`` fill a fresh directory, seal it, and put it in the place of this run's bundle."""
     live = location(context, kind)
-    staged = _staging(live)
+    staged = staging(live)
     staged.mkdir(parents=True)
     write(staged)
-    facts = {"as_of": iso(context.as_of), "recipe": _plain(recipe), **properties}
+    lane = {} if context.lane == DAILY else {"lane": context.lane}
+    facts = {"as_of": iso(context.as_of), "recipe": _plain(recipe), **lane, **properties}
     sealed = seal(staged, kind=kind, properties=facts)
     swap(staged, live)
     return Bundle(live, kind, sealed.digest, sealed.properties)
 
 
-def _staging(live: Path) -> Path:
+def staging(live: Path) -> Path:
     """A directory beside ``live`` that is not there yet; what this host's dead processes left is removed."""
     prefix = f".{live.name}.{socket.gethostname()}."
     for orphan in live.parent.glob(f"{prefix}*"):

@@ -1,8 +1,8 @@
 """MLflow: runs, registered bundles and aliases. The only module that imports it.
 
-Each kind of bundle is a registered model, ``reelflow-<kind>``. ``candidate`` is the newest trained version, ``champion``
-the published one, ``previous`` the one published before it. An alias never moves to an older ``as_of``. Bundles of another lane
-are versions of a registered model of their own, ``reelflow-<kind>-<lane>``: they never are what a day is compared with.
+Each kind of bundle is a registered model, ``reelflow-<kind>``. ``candidate`` is the newest trained version and never moves to
+an older ``as_of``. ``champion`` is what is live, ``previous`` what a rollback returns to; ``jobs._registry`` alone moves these. Bundles of
+another lane are versions of a registered model of their own, ``reelflow-<kind>-<lane>``: days are not compared with them.
 """
 
 from __future__ import annotations
@@ -33,6 +33,13 @@ CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 LANE = "lane"
 """The property of a bundle that says which lane made it; of none, the daily one."""
 
+PUBLISHED, ROLLED_BACK = "true", "rolled_back"
+"""What the tag ``published`` of a version says: it was live, or it was until somebody rolled back behind it."""
+
+
+_PUBLICATION = "publication"
+"""Tags that begin so name the publications of a version."""
+
 
 class TrackingConfig(Section):
     """Section ``mlflow``."""
@@ -45,19 +52,21 @@ class TrackingConfig(Section):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A bundle that was live once: what it is, as of when, its digest, and where its files were logged to."""
+    """A bundle that was made live: what it is, as of when, its digest, where its files were logged to, and its version."""
 
     kind: str
     as_of: datetime
     digest: str
     source: str
+    version: str
 
 
 class Tracker:
     """One experiment and its registered models."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str) -> None:
+    def __init__(self, client: MlflowClient, experiment_id: str, folder: Path) -> None:
         self._client = client
+        self._folder = folder
         self._experiment_id = experiment_id
 
     @staticmethod
@@ -70,7 +79,7 @@ class Tracker:
         folder = paths().mlflow
         folder.mkdir(parents=True, exist_ok=True)
         uri = config.tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
-        with _one_at_a_time(folder):  # concurrent first uses would both create the schema
+        with _one_at_a_time(folder, "schema"):  # concurrent first uses would both create the schema
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             found = client.get_experiment_by_name(config.experiment)
             if found is None:
@@ -79,7 +88,7 @@ class Tracker:
                     client.create_experiment(config.experiment, artifact_location=local)
                 found = client.get_experiment_by_name(config.experiment)
         assert found is not None
-        return Tracker(client, found.experiment_id)
+        return Tracker(client, found.experiment_id, folder)
 
     def register(self, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]] = ()) -> str:
         """Log a training run with its parameters, metrics and bundle, and register the bundle as the candidate.
@@ -132,39 +141,50 @@ class Tracker:
         self._client.log_artifact(run_id, str(file))
         self._client.set_terminated(run_id)
 
-    def promote(self, bundle: Bundle) -> bool:
-        """Make a published bundle the champion, and the champion before it ``previous``.
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Inside, no other process of this workspace moves ``champion`` and ``previous``."""
+        with _one_at_a_time(self._folder, "aliases"):
+            yield
 
-        Returns:
-            Whether it is the champion now: an older ``as_of`` than the champion's moves nothing.
-        """
-        name = self._model(bundle)
-        version = self._find(name, bundle.digest)
-        if version is None:
-            return False
-        self._client.set_model_version_tag(name, version.version, "published", "true")
-        champion = self._alias(name, CHAMPION)
-        if champion is not None and champion.version == version.version:
-            return True
-        if champion is not None and _as_of(champion) > _as_of(version):
-            return False
-        if champion is not None and _as_of(champion) < _as_of(version):
-            self._client.set_registered_model_alias(name, PREVIOUS, champion.version)
-        self._client.set_registered_model_alias(name, CHAMPION, version.version)
-        return True
+    def note_publication(self, bundle: Bundle, publication: str) -> None:
+        """Write down with a registered bundle that it is part of a publication, whether that one goes live or not."""
+        self.annotate(bundle, {}, {f"{_PUBLICATION}.{publication}": str(bundle.properties["as_of"])})
+
+    def of_publication(self, kind: str, publication: str) -> Published | None:
+        """The bundle of a kind that a publication was made with; None for one that was not noted."""
+        query = f"name='{self._name(kind)}' and tags.`{_PUBLICATION}.{publication}` != ''"
+        found = max(self._client.search_model_versions(query), key=lambda one: int(one.version), default=None)
+        return None if found is None else _published(kind, found)
+
+    def at(self, kind: str, alias: str) -> Published | None:
+        """The version of a kind that an alias names, or None."""
+        held = self._alias(self._name(kind), alias)
+        return None if held is None else _published(kind, held)
+
+    def set_standing(self, published: Published, standing: str) -> None:
+        """Write down with a published bundle how it stands: ``PUBLISHED`` or ``ROLLED_BACK``."""
+        self._client.set_model_version_tag(self._name(published.kind), published.version, "published", standing)
+
+    def point(self, kind: str, alias: str, published: Published | None) -> None:
+        """Make an alias name a published bundle, or nothing."""
+        name = self._name(kind)
+        held = self._alias(name, alias)
+        if published is None and held is not None:
+            self._client.delete_registered_model_alias(name, alias)
+        elif published is not None and (held is None or held.version != published.version):
+            self._client.set_registered_model_alias(name, alias, published.version)
 
     def incumbent(self, kind: str, before: datetime) -> Published | None:
-        """The newest published bundle that is older than ``before``, or None."""
+        """The newest bundle older than ``before`` that was published and not rolled back, or None."""
         versions: list[ModelVersion] = []
         token: str | None = None
         while token != "":
             page = self._client.search_model_versions(f"name='{self._name(kind)}'", max_results=1000, page_token=token)
-            versions += [found for found in page if found.tags.get("published") == "true" and _as_of(found) < before]
+            versions += [found for found in page if found.tags.get("published") == PUBLISHED and _as_of(found) < before]
             token = page.token or ""
         newest = max(versions, key=lambda found: (_as_of(found), int(found.version)), default=None)
-        if newest is None:
-            return None
-        return Published(kind, _as_of(newest), str(newest.tags["digest"]), str(newest.source))
+        return None if newest is None else _published(kind, newest)
 
     @staticmethod
     def fetch(published: Published) -> Bundle:
@@ -244,12 +264,16 @@ class Tracker:
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def _one_at_a_time(folder: Path, what: str) -> Iterator[None]:
     import fcntl
 
-    with (folder / ".lock").open("w") as stream:
+    with (folder / f".{what}.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield
+
+
+def _published(kind: str, version: ModelVersion) -> Published:
+    return Published(kind, _as_of(version), str(version.tags["digest"]), str(version.source), str(version.version))
 
 
 def _as_of(version: ModelVersion) -> datetime:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jobs import _bundles
+from jobs import _approval, _bundles
 from jobs._recipe import CURRENT, MISSING, State, Status
 from jobs._stage import Context
 from jobs._swap import read_json, replace_json
@@ -17,15 +17,15 @@ FILE = "verdict.json"
 
 
 def require_pass(context: Context) -> dict[str, Any]:
-    """The verdict of this ``as_of``, which must be a pass on the very bundles that lie there.
+    """The verdict of this ``as_of``, which must be a pass on the very bundles that lie there, or a refusal that was approved.
 
     Raises:
-        ReelflowError: there is no verdict, it refused, or it judged other bundles.
+        ReelflowError: there is no verdict, it refused and nobody approved, or it judged other bundles.
     """
     found = read(context)
     if found is None:
         raise ReelflowError(f"verdict {_path(context)}: not found; run gate --as-of {iso(context.as_of)} first")
-    if not found["passed"]:
+    if not _approval.stands(found):
         raise ReelflowError(f"verdict as of {iso(context.as_of)}: the gate refused: {found['reason']}; what is live stays live")
     for kind, bundle in _bundles.models(context).items():
         if found["basis"][kind] != bundle.digest:
@@ -53,8 +53,8 @@ def read(context: Context) -> dict[str, Any] | None:
 
 
 def write(context: Context, content: Mapping[str, Any]) -> None:
-    """Replace the verdict of this ``as_of``."""
-    replace_json(_path(context), content)
+    """Replace the verdict of this ``as_of``; what people answered to exactly this one stays."""
+    replace_json(_path(context), _approval.carried_over(read(context), content))
 
 
 def _path(context: Context) -> Path:

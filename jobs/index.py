@@ -18,6 +18,7 @@ from jobs import _bundles, _stage, _verdict
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
+from jobs._tracking import Tracker
 from models.ann import Choice, IndexConfig, choose, kind_built
 from models.ensemble import Ensemble, indexable, save_catalogue
 from models.features import with_text
@@ -34,7 +35,9 @@ _SALT = 4  # the sample is not one that another stage draws
 def run(context: Context) -> Report:
     """Build the serving bundle unless it was made from the same models and catalogue."""
     recipe = _recipe(context)
-    if _bundles.current(context, _bundles.SERVING, recipe) is not None:
+    found = _bundles.current(context, _bundles.SERVING, recipe)
+    if found is not None:
+        Tracker.open().register(found, {})
         return Report(up_to_date=True)
     ensemble = Ensemble.load(*_bundles.folders(_bundles.models(context)))
     today = [Partition(context.last_day)]
@@ -47,7 +50,8 @@ def run(context: Context) -> Report:
         Indexes(**{name: choice.index for name, choice in chosen.items()}).write(folder / INDEXES)
 
     about = {name: {"videos": len(choice.index), **choice.facts()} for name, choice in chosen.items()}
-    _bundles.commit(context, _bundles.SERVING, recipe, write, {"videos": len(catalogue.video_ids), "indexes": about})
+    bundle = _bundles.commit(context, _bundles.SERVING, recipe, write, {"videos": len(catalogue.video_ids), "indexes": about})
+    Tracker.open().register(bundle, {})
     return Report(
         read={"videos": len(catalogue.video_ids)},
         wrote={f"{name} index": len(choice.index) for name, choice in chosen.items()},

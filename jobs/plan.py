@@ -16,7 +16,7 @@ from importlib import import_module
 from itertools import groupby
 
 from conf import ConfigError
-from jobs import _stage, _verdict
+from jobs import _approval, _stage, _verdict
 from jobs._recipe import State, Status
 from jobs._stage import Context
 from jobs._tables import Partition, Unit
@@ -70,7 +70,7 @@ def nothing_to_do(context: Context) -> bool:
 
 def _refused(context: Context) -> bool:
     verdict = _verdict.read(context)
-    return verdict is not None and not verdict["passed"]
+    return verdict is not None and not _approval.stands(verdict)
 
 
 def _ranges(units: Iterable[Unit]) -> Iterator[tuple[str, str, Status]]:

@@ -1,7 +1,8 @@
 """Publish a day's recommendations into the serving store, if gate and last scan passed and nothing newer is live.
 
-Reads ``recommendations`` and ``fallback_recommendations``; writes a version of the serving store and moves MLflow's aliases.
-An older ``as_of`` than the live one ends as ``superseded``, which is a success that changes nothing.
+Reads ``recommendations`` and ``fallback_recommendations``; writes a version of the serving store, and MLflow's aliases follow.
+An older ``as_of`` than the live one ends as ``superseded``, lists that somebody rolled back from as ``rolled_back``: both are a
+success that changes nothing.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _due, _lane, _last_scan, _recipe, _stage, _verdict
+from jobs import _bundles, _due, _lane, _last_scan, _recipe, _registry, _stage, _verdict
 from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Pending, Unit
-from jobs._tracking import CHAMPION, Tracker
+from jobs._tracking import Tracker
 from jobs._window import compact, iso
 from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from schemas.errors import ReelflowError
-from serving import Publication, PublicationRecord, SqliteStore, Status
+from serving import Action, Publication, PublicationRecord, SqliteStore, Status
 
 _ROWS_PER_BATCH = 65_536
 
@@ -49,12 +50,16 @@ def run(context: Context) -> Report:
     live = store.live()
     if live is not None and not context.force:
         if _is_live(context, wanted, live, store):
-            for bundle in wanted.bundles:
-                tracker.promote(bundle)
+            _registry.note(tracker, wanted.bundles, wanted.version)
+            _registry.follow(store, tracker)
             return Report(up_to_date=True, notes=[f"version {live.version} is live"])
         if due is None and live.root_as_of > context.as_of:
             facts: dict[str, str | int] = {"status": "superseded", "model_version": wanted.version}
             return Report(read={"rows": wanted.table.rows}, notes=[_superseded(live)], facts=facts)
+        if gone := _rolled_back(store, wanted.version):
+            facts = {"status": "rolled_back", "model_version": wanted.version}
+            return Report(read={"rows": wanted.table.rows}, notes=[gone], facts=facts)
+    _registry.note(tracker, wanted.bundles, wanted.version)
     today, config = [Partition(context.last_day)], load("publish", PublishConfig)
     files = context.lists.files(RECOMMENDATIONS, today)
     fallback = context.lists.read(FALLBACK_RECOMMENDATIONS, today)
@@ -66,9 +71,7 @@ def run(context: Context) -> Report:
         base=None if due is None else int(wanted.table.parameters["base"]),
     )
     result = store.publish(publication, _batches(files), fallback, config.keep_versions)
-    if result.status is Status.LIVE:
-        for bundle in wanted.bundles:
-            tracker.promote(bundle)
+    _registry.follow(store, tracker)
     facts = {"status": str(result.status), "version": result.version, "model_version": wanted.version}
     note = f"version {result.version} is {result.status}" + (
         ""
@@ -84,14 +87,17 @@ def run(context: Context) -> Report:
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
     """How what is live stands to the day's lists."""
-    wanted, live = _wanted(context), SqliteStore(context.paths.store).live()
+    wanted, store = _wanted(context), SqliteStore(context.paths.store)
+    live = store.live()
     if live is None:
         status = _recipe.MISSING
     elif live.root_as_of > context.as_of:
         status = _recipe.Status(_recipe.State.CURRENT, _superseded(live))
-    elif not _is_live(context, wanted, live, SqliteStore(context.paths.store)):
+    elif not _is_live(context, wanted, live, store) and (gone := _rolled_back(store, wanted.version)):
+        status = _recipe.Status(_recipe.State.CURRENT, gone)
+    elif not _is_live(context, wanted, live, store):
         status = _recipe.Status(_recipe.State.STALE, f"{live.model_version} is live, as of {iso(live.as_of)}")
-    elif not all(Tracker.open().holds(bundle, CHAMPION) for bundle in wanted.bundles):
+    elif not _registry.is_champion(Tracker.open(), wanted.bundles):
         status = _recipe.Status(_recipe.State.STALE, "live, but not the champion in MLflow")
     else:
         status = _recipe.CURRENT
@@ -120,7 +126,7 @@ def _wanted(context: Context) -> _Wanted:
             f"table {RECOMMENDATIONS.name}: no partition {Partition(context.last_day).path}; "
             f"run recommend --as-of {iso(context.as_of)} first"
         )
-    bundles = list(_bundles.models(context).values())
+    bundles = [*_bundles.models(context).values(), _bundles.open_at(context, _bundles.SERVING)]
     _require_made_from(table, context, bundles)
     _last_scan.require_pass(context)
     fallback = context.lists.digest(FALLBACK_RECOMMENDATIONS, [Partition(context.last_day)])
@@ -138,6 +144,18 @@ def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord, store: 
 
 def _superseded(live: PublicationRecord) -> str:
     return f"superseded: what is live, as of {iso(live.root_as_of)}, is newer; nothing changes"
+
+
+def _rolled_back(store: SqliteStore, model_version: str) -> str:
+    """Why these lists must not go live again by themselves: somebody rolled back from them; empty where nobody did."""
+    same = [record for record in store.publications() if record.model_version == model_version]
+    versions, skipped = {record.version for record in same}, any(record.status is Status.ROLLED_BACK for record in same)
+    back = (switch for switch in store.switches() if switch.action is Action.ROLLBACK)
+    last = next((one for one in back if skipped or {one.from_version, one.to_version} & versions), None)
+    if last is None or last.to_version in versions:
+        return ""
+    said = f" ({last.reason})" if last.reason else ""
+    return f"rolled back at {iso(last.at)}{said}; nothing changes; give --force to publish it all the same"
 
 
 def _require_made_from(table: Manifest, context: Context, bundles: Sequence[Bundle]) -> None:

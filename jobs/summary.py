@@ -1,20 +1,23 @@
 """Say what a run did, for a person: what was read, refused, trained and published, how good it is, and where it lies.
 
-Reads the reports of the stages, the verdict, and the serving store; writes ``summary.txt`` beside them.
+Reads the reports of the stages, the verdict, and the serving store; writes ``summary.txt`` beside them. Run by a
+backfill (``REELFLOW_KIND=backfill``) it also sums up all days of it, in ``backfill.txt``. ``--start ISO --end ISO``
+prints such a summary of any days.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import _evaluation, _expectations, _stage, _verdict, data_docs
+from jobs import _approval, _evaluation, _expectations, _range_summary, _stage, _verdict, data_docs
 from jobs._stage import Context, Report
 from jobs._tables import Partition
-from jobs._window import HOUR, iso
+from jobs._window import DAY, HOUR, iso, midnight
 from schemas import INTERACTIONS, RECOMMENDATIONS, REJECTED, USER_FEATURES, VIDEOS
 from schemas import columns as col
 from serving import RecommendationReader, SqliteStore, titles
@@ -37,7 +40,11 @@ _LISTS = (
 
 
 def run(context: Context) -> Report:
-    """Write and print the summary of this ``as_of``."""
+    """Write the summary of this ``as_of``, or print that of a range of days."""
+    publications = SqliteStore(context.paths.store).publications()
+    if context.window == context.requested and context.window.end - context.window.start > DAY:
+        print(_range_summary.of_days(context.paths.runs, context.window, STAGES, publications), end="", flush=True)
+        return Report(notes=["nothing is written"])
     reports = {stage: _json(context, f"{stage}.json") for stage in STAGES}
     verdict = _verdict.read(context) or {}
     blocks = [
@@ -54,7 +61,12 @@ def run(context: Context) -> Report:
     context.run_folder.mkdir(parents=True, exist_ok=True)
     target = context.run_folder / FILE
     target.write_text(text, encoding="utf-8")
-    return Report(notes=[f"written to {target}"])
+    notes = [f"written to {target}"]
+    if context.as_of == midnight(context.as_of.date()):
+        kind = os.environ.get("REELFLOW_KIND")
+        whole = _range_summary.note_backfill(context.paths.runs, context.last_day, kind, STAGES, publications)
+        notes += [f"all days of the backfill: {whole}"] if whole else []
+    return Report(notes=notes)
 
 
 def _json(context: Context, name: str) -> dict[str, Any]:
@@ -129,6 +141,8 @@ def _quality(verdict: Mapping[str, Any]) -> list[str]:
                 continue
             lines.append(f"            {title:<12}" + "".join(f"{metrics[prefix + name]:>14.4f}" for name in _FIGURES))
     lines.append(f"Verdict     {verdict['reason']}")
+    if answer := _approval.said(verdict):
+        lines.append(f"            {answer}")
     return lines
 
 
@@ -141,7 +155,7 @@ def _live(context: Context, verdict: Mapping[str, Any]) -> list[str]:
         f"Live        version {live.version} ({live.model_version}) as of {iso(live.as_of)}, from {fresh}: "
         f"{live.users:,} users, {live.rows:,} rows, expires {iso(live.expires_at)}"
     ]
-    if verdict and not verdict["passed"]:
+    if verdict and not _approval.stands(verdict):
         said.append("            the gate refused this run's models; what was live before stays live")
     return said
 

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -18,7 +19,17 @@ from typing import TextIO
 
 from airflow_environment import MESSAGE_FORMAT, PROGRAM, REPOSITORY
 
+sys.path.insert(0, str(REPOSITORY))
+
+import conf
+from conf.orchestration import AirflowConfig
+
 DAG_ID = "reelflow_daily"
+POOLS = {
+    "spark": "stages on Spark",
+    "train": "the daily lane's trainings, encoder and evaluation",
+    "publish": "what changes the live version; one slot, never more",
+}
 TAIL = 40
 _LINE = re.compile(r"^\d{4}-\S+ (?:\S+ )?[A-Z]+ +(reelflow \| .*?)\s*$")
 _NOISE = re.compile(r"No tasks to run|::(?:end)?group::|Task instance state updated|\[DAG TEST\]|Marking run|DagRun Finished")
@@ -74,13 +85,36 @@ def migrate(home: Path, environment: dict[str, str]) -> None:
     version = (REPOSITORY / "requirements" / "airflow.lock").read_text(encoding="utf-8")
     stamp = home / "airflow" / "migrated-to"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == version and (home / "airflow" / "airflow.db").exists():
+        make_pools(home, environment)
         return
     if not PROGRAM.exists():
         raise RunFailedError(f"{PROGRAM}: not found; type: make set-up")
     done = subprocess.run([PROGRAM, "db", "migrate"], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RunFailedError(f"airflow db migrate failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    (home / "airflow" / "pools.json").unlink(missing_ok=True)
+    make_pools(home, environment)
     stamp.write_text(version, encoding="utf-8")
+
+
+def make_pools(home: Path, environment: dict[str, str]) -> None:
+    """Make Airflow's pools, or give those that are there the slots that the configuration says.
+
+    Raises:
+        RunFailedError: Airflow could not.
+    """
+    slots = conf.load("airflow", AirflowConfig).pools.model_dump()
+    wanted = {name: {"slots": count, "description": POOLS[name], "include_deferred": False} for name, count in slots.items()}
+    file = home / "airflow" / "pools.json"
+    text = json.dumps(wanted, indent=1) + "\n"
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return
+    draft = file.with_name("pools.new.json")
+    draft.write_text(text, encoding="utf-8")
+    done = subprocess.run([PROGRAM, "pools", "import", draft], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RunFailedError(f"airflow pools import failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    draft.replace(file)
 
 
 def run_day(logical_date: str, conf: dict[str, object], environment: dict[str, str], log: Path) -> Timing:
@@ -99,6 +133,7 @@ def run_day(logical_date: str, conf: dict[str, object], environment: dict[str, s
     command = [str(PROGRAM), "dags", "test", DAG_ID, logical_date, *(["--conf", json.dumps(conf)] if conf else [])]
     environment = {
         "REELFLOW_RETRIES": "0",
+        "REELFLOW_APPROVAL_HOURS": "0",  # a foreground run does not wait for an answer that nobody can give
         **environment,
         "AIRFLOW__LOGGING__LOG_FORMAT": MESSAGE_FORMAT,
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",

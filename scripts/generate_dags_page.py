@@ -34,15 +34,16 @@ def section(dag: Any) -> str:
     tasks = dag.topological_sort()
     edges = [f"    {task.task_id} --> {below}" for task in tasks for below in sorted(task.downstream_task_ids)]
     rows = [
-        f"| `{task.task_id}` | {kind(task)} | {minutes(task)} min | {task.retries} | {task.trigger_rule.value} |"
+        f"| `{task.task_id}` | {kind(task)} | `{task.pool}` | {limit(task)} | {task.retries} | {task.trigger_rule.value} |"
         for task in tasks
     ]
-    params = [f"| `{name}` | `{dag.params.dump()[name]!r}` | {dag.params.get_param(name).description} |" for name in dag.params]
+    params = [parameter(name, dag.params.get_param(name)) for name in dag.params]
+    regular = f"Schedule `{dag.timetable.expression}` ({dag.timetable.timezone})" if dag.schedule else "No schedule"
     return "\n".join(
         [
             f"## {dag.dag_id}",
             "",
-            f"Schedule `{dag.timetable.expression}` ({dag.timetable.timezone}), from {dag.start_date:%Y-%m-%d}, "
+            f"{regular}, from {dag.start_date:%Y-%m-%d}, "
             f"catch-up {'on' if dag.catchup else 'off'}, at most {dag.max_active_runs} active run(s). "
             f"Tags: {', '.join(sorted(dag.tags))}.",
             "",
@@ -53,8 +54,8 @@ def section(dag: Any) -> str:
             *edges,
             "```",
             "",
-            "| task | runs | time limit | retries | trigger rule |",
-            "| --- | --- | --- | --- | --- |",
+            "| task | runs | pool | time limit | retries | trigger rule |",
+            "| --- | --- | --- | --- | --- | --- |",
             *rows,
             "",
             "| parameter | default | meaning |",
@@ -73,12 +74,28 @@ def kind(task: Any) -> str:
         case "PythonStage":
             return f"`python -m jobs.{task.task_id}`"
         case _:
-            return "reads `verdict.json`; skips the rest if the gate refused"
+            return {
+                "ask": "shows a refused verdict to a person; skipped where there is nothing, or nobody, to ask",
+                "verdict": "reads `verdict.json`; skips the rest if the gate refused and nobody approved",
+            }[task.task_id]
 
 
-def minutes(task: Any) -> int:
+def limit(task: Any) -> str:
     """A task's time limit."""
-    return int(task.execution_timeout.total_seconds() // 60)
+    if task.execution_timeout is None:
+        return f"{task.response_timeout.total_seconds() / 3600:g} h for the answer"
+    return f"{int(task.execution_timeout.total_seconds() // 60)} min"
+
+
+def parameter(name: str, param: Any) -> str:
+    """A parameter's row."""
+    content = param.serialize()
+    default = (
+        "needed" if content["value"] is None and "null" not in content["schema"].get("type", ()) else f"`{content['value']!r}`"
+    )
+    choices = content["schema"].get("enum")
+    choice = f" One of: {', '.join(f'`{one}`' for one in choices)}." if choices else ""
+    return f"| `{name}` | {default} | {param.description}{choice} |"
 
 
 def main() -> None:

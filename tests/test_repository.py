@@ -62,12 +62,12 @@ def test_every_package_has_sources_of_its_own():
 def test_every_stage_of_the_dag_has_a_module_with_a_main():
     tree = ast.parse((ROOT / "dags" / "reelflow_daily.py").read_text(encoding="utf-8"))
     stages = {
-        node.args[1].value
+        node.args[0].value
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in ("spark_stage", "python_stage")
-        and isinstance(node.args[1], ast.Constant)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("spark", "python")
+        and isinstance(node.args[0], ast.Constant)
     }
     assert stages == {
         "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "gate", "index", "recommend",

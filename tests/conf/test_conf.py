@@ -32,6 +32,7 @@ CLASSES = {
     "scan": ("jobs.scan", "ScanConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
+    "airflow": ("conf.orchestration", "AirflowConfig"),
     "mlflow": ("jobs._tracking", "TrackingConfig"),
     "random_negatives": ("jobs._training", "RandomNegativesConfig"),
     "text": ("models.text", "TextConfig"),
@@ -180,7 +181,7 @@ class TestMistakes:
 
     def test_an_unknown_section(self):
         with pytest.raises(
-            ConfigError, match=r"section 'walls': not in conf/base\.yaml; expected one of evaluation, examples, "
+            ConfigError, match=r"section 'walls': not in conf/base\.yaml; expected one of airflow, evaluation, examples, "
         ):
             load("walls", Wals)
 

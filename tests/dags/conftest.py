@@ -38,3 +38,9 @@ def dags():
 def daily(dags):
     """The daily DAG."""
     return dags["reelflow_daily"]
+
+
+@pytest.fixture(scope="session")
+def hourly(dags):
+    """The hourly DAG."""
+    return dags["reelflow_hourly"]

@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -16,7 +17,9 @@ EDGES = {
     "train_wals": {"evaluate"},
     "train_towers": {"evaluate"},
     "evaluate": {"gate"},
-    "gate": {"verdict"},
+    "gate": {"ask"},
+    "ask": {"approve"},
+    "approve": {"verdict"},
     "verdict": {"index"},
     "index": {"recommend"},
     "recommend": {"scan"},
@@ -26,15 +29,43 @@ EDGES = {
     "summary": set(),
 }
 SPARK = {"ingest", "examples", "features", "recommend", "scan"}
-PYTHON = set(EDGES) - SPARK - {"verdict"}
+PYTHON = set(EDGES) - SPARK - {"ask", "verdict"}
+HOURLY = ["ingest", "text", "examples", "features", "refresh", "gate", "verdict", "index", "recommend", "scan", "publish"]
+POOLS = {
+    **dict.fromkeys(SPARK, "spark"),
+    **dict.fromkeys(["text", "train_wals", "train_towers", "evaluate"], "train"),
+    "publish": "publish",
+}
 
 
 def test_dag_ids(dags):
-    assert set(dags) == {"reelflow_daily"}
+    assert set(dags) == {"reelflow_daily", "reelflow_hourly", "reelflow_rollback"}
 
 
 def test_edges(daily):
     assert {task.task_id: task.downstream_task_ids for task in daily.tasks} == EDGES
+
+
+def test_edges_of_the_hourly_lane(hourly):
+    expected = {stage: {below} for stage, below in pairwise(HOURLY)}
+    assert {task.task_id: task.downstream_task_ids for task in hourly.tasks} == {**expected, "publish": set()}
+
+
+def test_rollback_is_one_task_without_a_schedule(dags):
+    rollback = dags["reelflow_rollback"]
+    assert [task.task_id for task in rollback.tasks] == ["rollback"]
+    assert rollback.schedule is None
+    assert rollback.get_task("rollback").pool == "publish"
+    assert rollback.params.get_param("reason").schema["minLength"] == 3
+
+
+def test_pools(daily, hourly):
+    assert {task.task_id: task.pool for task in daily.tasks if task.pool != "default_pool"} == POOLS
+    expected = {**{stage: "spark" for stage in HOURLY if stage in SPARK}, "publish": "publish"}
+    assert {task.task_id: task.pool for task in hourly.tasks if task.pool != "default_pool"} == expected
+    assert {task.priority_weight for task in hourly.tasks} == {10}
+    assert {task.priority_weight for task in daily.tasks} == {1}
+    assert {task.weight_rule for dag in (daily, hourly) for task in dag.tasks} == {"absolute"}
 
 
 def test_every_stage_has_a_module():
@@ -53,8 +84,22 @@ def test_schedule(daily):
 
 
 def test_params(daily):
-    assert daily.params.dump() == {"as_of": None, "force": False}
-    assert all(daily.params.get_param(name).description for name in ("as_of", "force"))
+    expected = {"recompute": "what is stale", "publish": "live and manual runs", "force": False, "as_of": None}
+    assert daily.params.dump() == expected
+    assert all(daily.params.get_param(name).description for name in expected)
+    stages = [stage for stage in EDGES if stage not in {"ask", "approve", "verdict", "data_docs", "summary"}]
+    assert set(daily.params.get_param("recompute").schema["enum"]) == {"what is stale", *stages}
+
+
+def test_stages_to_choose_from_are_in_an_order_in_which_they_may_run(daily):
+    order = daily.params.get_param("recompute").schema["enum"][1:]
+    for stage in order:
+        below = {task.task_id for task in daily.get_task(stage).get_flat_relatives(upstream=False)}
+        assert not below & set(order[: order.index(stage)]), stage
+
+
+def test_params_of_the_hourly_lane(hourly):
+    assert hourly.params.dump() == {"force": False, "as_of": None}
 
 
 @pytest.mark.parametrize("stage", sorted(SPARK))
@@ -64,7 +109,7 @@ def test_spark_stages(daily, stage):
     assert task._conn_id == "spark_default"
     assert task.durable is False
     assert task.application == str(REPOSITORY / "jobs" / "__main__.py")
-    assert task.application_args[:2] == [stage, "--as-of"]
+    assert task.application_args[0] == stage
     assert task._driver_memory == "4g"
     assert task.env_vars["PYSPARK_PYTHON"] == task.env_vars["PYSPARK_DRIVER_PYTHON"] == str(REPOSITORY / ".venv/bin/python")
     assert task.env_vars["PYTHONPATH"] == str(REPOSITORY)
@@ -83,36 +128,69 @@ def test_python_stages(daily, stage):
 
 def test_every_task_ends(daily):
     for task in daily.tasks:
-        assert timedelta(minutes=1) < task.execution_timeout <= timedelta(hours=4), task.task_id
-        assert task.retries == (0 if task.task_id == "verdict" else 2), task.task_id
+        limit = task.response_timeout if task.task_id == "ask" else task.execution_timeout
+        assert timedelta(minutes=1) < limit <= timedelta(hours=6), task.task_id
+        assert task.retries == (0 if task.task_id in {"ask", "verdict"} else 2), task.task_id
         assert task.retry_delay == timedelta(minutes=2), task.task_id
 
 
 def test_a_refusal_skips_all_but_data_docs_and_the_summary(daily):
     assert daily.get_task("verdict").ignore_downstream_trigger_rules is False
     rules = {task.task_id: task.trigger_rule.value for task in daily.tasks if task.trigger_rule.value != "all_success"}
-    assert rules == {"data_docs": "all_done", "summary": "none_failed"}
+    # A gate that passed skips the question; the verdict is read all the same.
+    assert rules == {"verdict": "none_failed", "data_docs": "all_done", "summary": "none_failed"}
 
 
 @pytest.mark.parametrize(
-    ("conf", "arguments"),
+    ("conf", "of_ingest", "of_gate"),
     [
-        ({}, "--as-of 2026-01-08T00:00:00Z "),
-        ({"as_of": "2026-01-08T06:00:00Z", "force": True}, "--as-of 2026-01-08T06:00:00Z --force"),
+        ({}, ["--as-of", "2026-01-08T00:00:00Z"], ["--as-of", "2026-01-08T00:00:00Z"]),
+        (
+            {"as_of": "2026-01-08T06:00:00Z", "force": True},
+            ["--as-of", "2026-01-08T06:00:00Z", "--force"],
+            ["--as-of", "2026-01-08T06:00:00Z", "--force"],
+        ),
+        (
+            {"recompute": "train_wals"},
+            ["--as-of", "2026-01-08T00:00:00Z"],
+            ["--as-of", "2026-01-08T00:00:00Z", "--force"],
+        ),
     ],
 )
-def test_rendered_arguments(daily, monkeypatch, conf, arguments):
+def test_rendered_arguments(daily, monkeypatch, conf, of_ingest, of_gate):
     from datetime import UTC, datetime
     from types import SimpleNamespace
 
     monkeypatch.setenv("PATH", "/usr/bin")
-    run = SimpleNamespace(logical_date=datetime(2026, 1, 7, tzinfo=UTC), run_after=datetime(2026, 1, 8, tzinfo=UTC))
-    context = {"dag_run": run, "params": {"as_of": None, "force": False, **conf}}
+    run = SimpleNamespace(
+        logical_date=datetime(2026, 1, 7, tzinfo=UTC),
+        run_after=datetime(2026, 1, 8, tzinfo=UTC),
+        run_type="manual" if "as_of" in conf else "backfill",
+    )
+    context = {"dag_run": run, "params": {**daily.params.dump(), **conf}}
     environment = daily.get_template_env()
     gate, ingest = daily.get_task("gate"), daily.get_task("ingest")
-    assert gate.render_template(gate.bash_command, context, environment).endswith(f" -m jobs.gate {arguments}")
-    assert " ".join(ingest.render_template(ingest.application_args, context, environment)) == f"ingest {arguments}"
-    assert ingest.render_template(ingest.env_vars, context, environment)["PATH"] == f"{REPOSITORY}/.venv/bin:/usr/bin"
+    assert gate.render_template(gate.bash_command, context, environment).split()[3:] == ["jobs.gate", *of_gate]
+    assert " ".join(ingest.render_template(ingest.application_args, context, environment)).split() == ["ingest", *of_ingest]
+    variables = ingest.render_template(ingest.env_vars, context, environment)
+    assert variables["PATH"] == f"{REPOSITORY}/.venv/bin:/usr/bin"
+    assert variables["REELFLOW_KIND"] == run.run_type
+
+
+def test_rendered_arguments_of_the_hourly_lane(hourly):
+    from datetime import UTC, datetime
+    from types import SimpleNamespace
+
+    run = SimpleNamespace(
+        logical_date=datetime(2026, 1, 7, 4, 5, tzinfo=UTC),
+        run_after=datetime(2026, 1, 7, 5, 5, tzinfo=UTC),
+        run_type="scheduled",
+    )
+    context = {"dag_run": run, "params": hourly.params.dump()}
+    environment, refresh, ingest = hourly.get_template_env(), hourly.get_task("refresh"), hourly.get_task("ingest")
+    expected = ["--as-of", "2026-01-07T05:00:00Z", "--lane", "hourly"]
+    assert refresh.render_template(refresh.bash_command, context, environment).split()[3:] == ["jobs.refresh", *expected]
+    assert " ".join(ingest.render_template(ingest.application_args, context, environment)).split() == ["ingest", *expected]
 
 
 def test_dags_import_nothing_of_ours_and_no_engine():

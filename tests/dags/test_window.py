@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from _window import WindowError, window_of
+from _window import HOUR, WindowError, window_of
 
 
 def utc(*parts):
@@ -58,3 +58,17 @@ def test_a_day_that_is_not_over_is_refused():
 def test_texts_of_a_window():
     window = window_of(utc(2026, 1, 7))
     assert (window.as_of, window.folder) == ("2026-01-08T00:00:00Z", "20260108T000000Z")
+
+
+@pytest.mark.parametrize("logical_date", [utc(2026, 1, 7, 23), utc(2026, 1, 7, 23, 5), utc(2026, 1, 7, 23, 59, 59)])
+def test_hours(logical_date):
+    window = window_of(logical_date, run_after=utc(2026, 1, 8, 0, 5), grain=HOUR)
+    assert (window.start, window.end) == (utc(2026, 1, 7, 23), utc(2026, 1, 8))
+
+
+def test_hours_by_hand():
+    assert window_of(None, "2026-01-08T05:00:00Z", grain=HOUR).start == utc(2026, 1, 8, 4)
+    with pytest.raises(WindowError, match="not the end of an hour"):
+        window_of(None, "2026-01-08T05:30:00Z", grain=HOUR)
+    with pytest.raises(WindowError, match="the hour of the logical date"):
+        window_of(utc(2026, 1, 8, 5, 5), run_after=utc(2026, 1, 8, 5, 30), grain=HOUR)

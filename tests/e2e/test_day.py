@@ -154,8 +154,11 @@ def log(space: Workspace) -> list[tuple]:
     return [(record.as_of, str(record.status), record.model_version, record.rows) for record in reversed(records)]
 
 
+KINDS = ("wals", "towers", "serving")
+
+
 def aliases(space: Workspace) -> dict[str, dict[str, str]]:
-    """The as_of of the version behind every alias of both registered models."""
+    """The as_of of the version behind every alias of the registered models."""
     client = MlflowClient(tracking_uri=f"sqlite:///{space.home / 'mlflow' / 'mlflow.db'}")
     return {
         kind: {
@@ -163,12 +166,12 @@ def aliases(space: Workspace) -> dict[str, dict[str, str]]:
             for model in [client.get_registered_model(f"reelflow-{kind}")]
             for alias, version in model.aliases.items()
         }
-        for kind in ("wals", "towers")
+        for kind in KINDS
     }
 
 
-AFTER_BOTH = {kind: {"candidate": SECOND, "champion": SECOND, "previous": FIRST} for kind in ("wals", "towers")}
-AFTER_FIRST = {kind: {"candidate": SECOND, "champion": FIRST} for kind in ("wals", "towers")}
+AFTER_BOTH = {kind: {"candidate": SECOND, "champion": SECOND, "previous": FIRST} for kind in KINDS}
+AFTER_FIRST = {kind: {"candidate": SECOND, "champion": FIRST} for kind in KINDS}
 
 
 class TestWhatIsPublished:
@@ -367,7 +370,7 @@ class TestKilled:
         assert aliases(eve) == AFTER_BOTH
 
     def test_publish_killed_between_the_switch_and_the_aliases(self, world, eve):
-        kill_at(eve, "jobs._tracking.Tracker.promote")
+        kill_at(eve, "jobs._registry.follow")
         assert published(eve) == published(world.both)
         assert aliases(eve) == AFTER_FIRST
         assert eve.run(publish, "--as-of", SECOND).up_to_date

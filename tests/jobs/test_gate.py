@@ -5,7 +5,7 @@ from urllib.parse import urlparse
 import pytest
 
 from jobs import _bundles, _verdict, evaluate, gate
-from jobs._tracking import Tracker
+from jobs._tracking import PUBLISHED, Tracker
 from models.bundle import open_bundle, seal
 from models.ensemble import Ensemble
 from schemas.errors import ReelflowError
@@ -43,7 +43,10 @@ def promote(space, end):
     with space.environment():
         tracker = Tracker.open()
         for kind in KINDS:
-            assert tracker.promote(_bundles.open_at(context_of(space, end), kind))
+            tracker.note_publication(_bundles.open_at(context_of(space, end), kind), "by-hand")
+            published = tracker.of_publication(kind, "by-hand")
+            assert published is not None
+            tracker.set_standing(published, PUBLISHED)
 
 
 def bundle(space, kind, end=SECOND):

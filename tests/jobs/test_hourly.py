@@ -91,7 +91,7 @@ class TestAnHour:
     def test_models_of_an_hour_are_apart_from_those_of_days(self, after_five):
         client = MlflowClient(f"sqlite:///{after_five.home}/mlflow/mlflow.db")
         of_day = client.get_model_version_by_alias("reelflow-wals", "champion")
-        of_hour = client.get_model_version_by_alias("reelflow-wals-hourly", "champion")
+        of_hour = client.get_model_version_by_alias("reelflow-wals-hourly", "candidate")
         assert (of_day.tags["as_of"], of_hour.tags["as_of"]) == ("2026-01-07T00:00:00Z", "2026-01-07T05:00:00Z")
         assert len(client.search_model_versions("name='reelflow-wals'")) == 1
 

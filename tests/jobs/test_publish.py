@@ -17,8 +17,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
     space = planted(tmp_path_factory.mktemp("judged"))
-    train(space, FIRST)
-    train(space, SECOND)
+    for end in (FIRST, SECOND):
+        train(space, end)
+        index_by_hand(space, end)
     return space
 
 
@@ -30,7 +31,15 @@ def space(judged, tmp_path):
 def digests(space, end):
     with space.environment():
         context = stage_context("publish", "--as-of", iso(end))
-        return {kind: _bundles.open_at(context, kind).digest for kind in ("wals", "towers")}
+        return {kind: _bundles.open_at(context, kind).digest for kind in ("wals", "towers", "serving")}
+
+
+def index_by_hand(space, end):
+    """A serving bundle, as if index had made it."""
+    with space.environment():
+        context = stage_context("index", "--as-of", iso(end))
+        recipe = Recipe({}, "by hand", {})
+        _bundles.commit(context, "serving", recipe, lambda folder: (folder / "index").write_text(iso(end)), {})
 
 
 def write_rows(space, end, shift=0, *, fallback=2, **changes):
@@ -103,7 +112,7 @@ def test_an_older_day_is_superseded(space):
     assert videos(space) == [101, 102, 103]
 
 
-@pytest.mark.parametrize("kind", ["wals", "towers"])
+@pytest.mark.parametrize("kind", ["wals", "towers", "serving"])
 def test_rows_of_other_models_are_refused(space, kind):
     write_rows(space, SECOND, inputs=digests(space, SECOND) | {kind: "0" * 64})
     status, _, error = space.command(publish, "--as-of", iso(SECOND))
@@ -137,9 +146,20 @@ def test_nothing_passes_a_refusal(space):
     assert store(space).live() is None
 
 
-def test_kept_versions_can_be_rolled_back_to(space):
+def test_what_was_rolled_back_does_not_come_back_by_itself(space):
     for end, shift in ((FIRST, 5), (SECOND, 0)):
         write_rows(space, end, shift)
         space.run(publish, "--as-of", iso(end))
-    assert store(space).rollback(reason="a test").as_of == FIRST
+    store(space).rollback(reason="ann: too many cats")
+    at = iso(store(space).switches()[0].at)
+    report = space.run(publish, "--as-of", iso(SECOND))
+    assert report.notes == [
+        f"rolled back at {at} (ann: too many cats); nothing changes; give --force to publish it all the same"
+    ]
+    assert (report.facts["status"], report.wrote) == ("rolled_back", {})
     assert videos(space) == [106, 107, 108]
+    write_rows(space, SECOND, shift=1)  # mended lists of the same day may
+    assert space.run(publish, "--as-of", iso(SECOND)).facts["status"] == "live"
+    store(space).rollback(reason="again")
+    assert space.run(publish, "--as-of", iso(SECOND), "--force").facts["status"] == "live"
+    assert videos(space) == [102, 103, 104]

@@ -7,7 +7,7 @@ from urllib.parse import urlparse
 import pytest
 from mlflow.tracking import MlflowClient
 
-from jobs._tracking import Tracker
+from jobs._tracking import PUBLISHED, ROLLED_BACK, Tracker
 from jobs._window import iso
 from models.bundle import BundleError, seal
 from tests.builders import moment
@@ -106,6 +106,11 @@ class TestRegister:
         assert aliases(client, kind) == {"candidate": first.digest}
 
 
+def publish(tracker, made, standing=PUBLISHED):
+    tracker.note_publication(made, made.digest)
+    tracker.set_standing(tracker.of_publication(made.kind, made.digest), standing)
+
+
 class TestAttach:
     def test_a_file_lies_with_the_run_and_replaces_the_one_before(self, tracker, client, bundle, kind, tmp_path):
         made = bundle(0)
@@ -123,48 +128,25 @@ class TestAttach:
         tracker.attach(bundle(5), page, "evaluation")
 
 
-class TestPromote:
-    def test_the_champion_before_becomes_previous(self, tracker, client, bundle, kind):
-        days = [bundle(day) for day in range(3)]
-        for made in days:
+class TestPublications:
+    def test_a_bundle_is_found_by_its_publication(self, tracker, bundle, kind):
+        first, again = bundle(0, "a"), bundle(0, "b")
+        for made, publication in ((first, "20260107T000000Z-aaa"), (again, "20260107T000000Z-bbb")):
             tracker.register(made, {})
-            assert tracker.promote(made)
-        assert aliases(client, kind) == {
-            "candidate": days[2].digest,
-            "champion": days[2].digest,
-            "previous": days[1].digest,
-        }
+            tracker.note_publication(made, publication)
+        assert tracker.of_publication(kind, "20260107T000000Z-aaa").digest == first.digest
+        assert tracker.of_publication(kind, "20260107T000000Z-bbb").digest == again.digest
+        assert tracker.of_publication(kind, "20260107T000000Z-ccc") is None
 
-    def test_an_older_day_moves_nothing(self, tracker, client, bundle, kind):
-        days = [bundle(day) for day in range(3)]
-        for made in days:
-            tracker.register(made, {})
-        for made in days[1:]:
-            tracker.promote(made)
-        before = aliases(client, kind)
-        assert not tracker.promote(days[0])
-        assert not tracker.promote(days[1])
-        assert aliases(client, kind) == before
-
-    def test_twice_is_once(self, tracker, client, bundle, kind):
-        first, second = bundle(0), bundle(1)
-        for made in (first, second, second):
-            tracker.register(made, {})
-            assert tracker.promote(made)
-        assert aliases(client, kind)["previous"] == first.digest
-
-    def test_another_bundle_of_the_same_day_keeps_the_previous_day(self, tracker, client, bundle, kind):
-        first, second, again = bundle(0), bundle(1, "a"), bundle(1, "b")
-        for made in (first, second, again):
-            tracker.register(made, {})
-            assert tracker.promote(made)
-        assert aliases(client, kind) == {"candidate": again.digest, "champion": again.digest, "previous": first.digest}
-
-    def test_a_stranger_is_not_promoted(self, tracker, client, bundle, kind):
-        known, stranger = bundle(0), bundle(1)
-        tracker.register(known, {})
-        assert not tracker.promote(stranger)
-        assert aliases(client, kind) == {"candidate": known.digest}
+    def test_an_alias_names_a_bundle_or_nothing(self, tracker, client, bundle, kind):
+        made = bundle(0)
+        tracker.register(made, {})
+        tracker.note_publication(made, "v")
+        tracker.point(kind, "champion", tracker.of_publication(kind, "v"))
+        assert tracker.at(kind, "champion").digest == made.digest
+        tracker.point(kind, "champion", None)
+        tracker.point(kind, "champion", None)
+        assert aliases(client, kind) == {"candidate": made.digest}
 
 
 class TestIncumbent:
@@ -173,7 +155,7 @@ class TestIncumbent:
         for made in days:
             tracker.register(made, {})
         for made in (days[0], days[2], days[3]):  # day 1 was trained and never published
-            tracker.promote(made)
+            publish(tracker, made)
         found = {day: tracker.incumbent(kind, DAY + timedelta(days=day)) for day in range(5)}
         assert found[0] is None
         assert {day: published.digest for day, published in found.items() if published} == {
@@ -189,14 +171,21 @@ class TestIncumbent:
         first, again = bundle(0, "a"), bundle(0, "b")
         for made in (first, again):
             tracker.register(made, {})
-            tracker.promote(made)
+            publish(tracker, made)
         assert tracker.incumbent(kind, DAY + timedelta(days=1)).digest == again.digest
+
+    def test_what_was_rolled_back_is_none(self, tracker, bundle, kind):
+        first, second = bundle(0), bundle(1)
+        for made, standing in ((first, PUBLISHED), (second, ROLLED_BACK)):
+            tracker.register(made, {})
+            publish(tracker, made, standing)
+        assert tracker.incumbent(kind, DAY + timedelta(days=2)).digest == first.digest
 
     def test_a_published_day_behind_the_champion_counts_too(self, tracker, bundle, kind):
         older, newer = bundle(0), bundle(2)
         for made in (newer, older):
             tracker.register(made, {})
-            tracker.promote(made)
+            publish(tracker, made)
         assert tracker.incumbent(kind, DAY + timedelta(days=1)).digest == older.digest
 
     def test_nothing_registered_means_none(self, tracker, kind):
@@ -208,7 +197,7 @@ class TestFetch:
     def published(self, tracker, bundle, kind):
         made = bundle(0)
         tracker.register(made, {})
-        tracker.promote(made)
+        publish(tracker, made)
         (made.path / "final" / "weights").write_text("trained again since")
         return made, tracker.incumbent(kind, DAY + timedelta(days=1))
 

@@ -1,0 +1,154 @@
+"""Tell people by mail and webhook what failed, for which window, what is live now, and the next step."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import sqlite3
+import urllib.request
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from _runs import Kind, kind_of
+from _settings import Alerts, Settings
+from _stages import Stages
+from airflow.sdk import BaseHook, BaseNotifier, Context
+from airflow.sdk.exceptions import AirflowFailException
+
+_SECONDS = 20
+"""How long a mail server or a webhook may take."""
+_MEND = (
+    "the stage says in its log, after `reelflow | {task} | error:`, what it found, what it expected and what to do; do that, "
+    "then clear the task. It is not retried by itself"
+)
+_DEFECT = "read the log; after a fault of the machine clear the task: what is done is not done twice"
+_ANSWER = "answer under Required Actions, with a reason; no answer in time means no"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One message; its fields are the JSON that the webhook gets."""
+
+    subject: str
+    dag: str
+    task: str
+    run: str
+    kind: str
+    window: str
+    what: str
+    live: str
+    next_step: str
+    link: str
+
+    def text(self) -> str:
+        """The message as a person reads it."""
+        rows = {
+            "What": self.what,
+            "Window": self.window,
+            "Run": f"{self.run} ({self.kind}) of {self.dag}, task {self.task}",
+            "Live now": self.live,
+            "Next step": self.next_step,
+            "Link": self.link,
+        }
+        return "\n".join(f"{title + ':':<11}{said}" for title, said in rows.items()) + "\n"
+
+
+class Alarm(BaseNotifier):
+    """Sends an alert about a task; does nothing where no way is set, or for kinds of runs that do not alert."""
+
+    def __init__(self, settings: Settings, stages: Stages, *, asks: bool = False) -> None:
+        """Say who is told.
+
+        Args:
+            settings: of this installation.
+            stages: of the DAG; they know its window.
+            asks: whether the task waits for a person, instead of having failed.
+        """
+        super().__init__()
+        self._settings, self._stages, self._asks = settings, stages, asks
+
+    def notify(self, context: Context) -> None:
+        """Send it by every way that is set; one that fails is logged and does not keep the other from it."""
+        alerts = self._settings.alerts
+        kind = kind_of(context["dag_run"].run_type)
+        if kind not in alerts.kinds or not (alerts.email_to or alerts.webhook_url):
+            return
+        alert = self._alert(context, kind)
+        for wanted, way in ((alerts.email_to, send_mail), (alerts.webhook_url, post)):
+            if wanted:
+                try:
+                    way(alerts, alert)
+                except Exception:  # whatever it is: the task's own end must not depend on it
+                    self.log.exception("reelflow | alert | error: %s", way.__name__)
+
+    def _alert(self, context: Context, kind: Kind) -> Alert:
+        run, ti, params = context["dag_run"], context["ti"], context.get("params") or {}
+        try:
+            window = self._stages.window(run, params)
+            said = f"{window.start:%Y-%m-%dT%H:%M:%SZ} to {window.as_of}"
+        except ValueError as error:
+            said = f"none: {error}"
+        error = context.get("exception")
+        if self._asks:
+            what, step = "the gate refused; a person is asked", _ANSWER
+        else:
+            what = f"failed{f': {error}' if error else ', or its process was killed'}"
+            step = (_MEND if isinstance(error, AirflowFailException) else _DEFECT).format(task=ti.task_id)
+        return Alert(
+            subject=f"reelflow: {ti.task_id} of {run.dag_id} {'asks' if self._asks else 'failed'}, {said}",
+            dag=run.dag_id,
+            task=ti.task_id,
+            run=run.run_id,
+            kind=kind,
+            window=said,
+            what=what,
+            live=live_now(self._settings.store),
+            next_step=f"{step}. docs/operations.md has more",
+            link=str(getattr(ti, "log_url", "") or ""),
+        )
+
+
+def live_now(store: Path) -> str:
+    """What readers see at this moment, from the store alone."""
+    if not store.exists():
+        return "nothing was ever published"
+    query = "SELECT version, as_of, model_version, users, published_at FROM publications WHERE status = 'live'"
+    try:
+        with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
+            row = connection.execute(query).fetchone()
+    except sqlite3.Error as error:
+        return f"the store cannot be read: {error}"
+    if row is None:
+        return "nothing was ever published"
+    version, as_of, model_version, users, published_at = row
+    return f"version {version} ({model_version}) as of {as_of}, {users:,} users, published at {published_at}"
+
+
+def send_mail(alerts: Alerts, alert: Alert) -> None:
+    """Send an alert through the mail server that the Airflow connection names, with STARTTLS where the server has it."""
+    connection = BaseHook.get_connection(alerts.smtp_connection)
+    message = EmailMessage()
+    message["Subject"], message["From"], message["To"] = alert.subject, alerts.email_from, ", ".join(alerts.email_to)
+    message.set_content(alert.text())
+    with smtplib.SMTP(connection.host or "localhost", connection.port or 25, timeout=_SECONDS) as server:
+        server.ehlo()
+        if server.has_extn("starttls"):
+            server.starttls()
+            server.ehlo()
+        if connection.login:
+            server.login(connection.login, connection.password or "")
+        server.send_message(message)
+
+
+def post(alerts: Alerts, alert: Alert) -> None:
+    """Post an alert as JSON; ``text`` is all of it for a person, as chat systems expect."""
+    content: Mapping[str, Any] = {"text": f"{alert.subject}\n{alert.text()}", **asdict(alert)}
+    request = urllib.request.Request(
+        alerts.webhook_url or "", json.dumps(content).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
+        answer.read()
