@@ -1,8 +1,8 @@
 """MLflow: runs, registered bundles and aliases. The only module that imports it.
 
 Each kind of bundle is a registered model, ``reelflow-<kind>``. ``candidate`` is the newest trained version and never moves to
-an older ``as_of``. ``champion`` is what is live, ``previous`` what a rollback returns to; ``jobs._registry`` alone moves these. Bundles of
-another lane are versions of a registered model of their own, ``reelflow-<kind>-<lane>``: days are not compared with them.
+an older ``as_of``. ``champion`` is what is live, ``previous`` what a rollback returns to; ``jobs._registry`` alone moves these.
+Bundles of another lane are versions of a model of their own, ``reelflow-<kind>-<lane>``: days are not compared with them.
 """
 
 from __future__ import annotations
