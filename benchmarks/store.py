@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks._figure import Figure, best_seconds
-from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
 from serving import Publication, RecommendationReader, SqliteStore
 
-USERS, K, READS = 5_000, 100, 2_000
+USERS, K, READS, HOURS = 5_000, 100, 2_000, 24
 _AS_OF = datetime(2026, 1, 8, tzinfo=UTC)
 
 
@@ -23,7 +23,8 @@ def _rows() -> pa.Table:
     n = USERS * K
     rank = np.tile(np.arange(1, K + 1, dtype=np.int32), USERS)
     texts = pa.array(["retrieval:3|wals:17"] * n), pa.array(["close to your taste"] * n)
-    columns = [np.repeat(np.arange(USERS), K), rank, rank.astype(np.int64) * 7, 1.0 / rank, *texts]
+    parts = [pa.array([""] * n), np.ones(n), *(np.ones(n) for _ in SCORE_PARTS)]
+    columns = [np.repeat(np.arange(USERS), K), rank, rank.astype(np.int64) * 7, 1.0 / rank, *texts, *parts]
     return pa.table(dict(zip(RECOMMENDATIONS.columns, columns, strict=True))).cast(RECOMMENDATIONS.arrow)
 
 
@@ -45,9 +46,11 @@ def measure() -> list[Figure]:
         def bare() -> None:
             connection = sqlite3.connect(Path(folder) / f"bare{next(numbers)}.sqlite", isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE t (u, r, v, s, a, b, PRIMARY KEY (u, r)) WITHOUT ROWID")
+            more = [f"c{place}" for place in range(len(RECOMMENDATIONS.columns) - 6)]
+            names = ", ".join(["u", "r", "v", "s", "a", "b", *more])
+            connection.execute(f"CREATE TABLE t ({names}, PRIMARY KEY (u, r)) WITHOUT ROWID")
             connection.execute("BEGIN")
-            connection.executemany("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?)", tuples)
+            connection.executemany(f"INSERT INTO t VALUES ({', '.join('?' * len(RECOMMENDATIONS.columns))})", tuples)
             connection.execute("COMMIT")
             connection.close()
 
@@ -66,9 +69,27 @@ def measure() -> list[Figure]:
         statement = "SELECT r, v, s, a, b FROM t WHERE u = ? ORDER BY r"
         read = READS / best_seconds(lambda: [reader.get(int(user), K) for user in wanted])
         bare_read = READS / best_seconds(lambda: [look_up.execute(statement, (int(u),)).fetchall() for u in wanted])
+        of_hours = rows.slice(0, USERS * K // 100)
+        delta_seconds = []
+        for hour in range(1, HOURS + 1):
+            live = store.live()
+            assert live is not None
+            known = Publication(
+                as_of=_AS_OF + timedelta(hours=hour),
+                generation=store.next_generation(),
+                model_version=f"hour{hour}",
+                expires_at=_AS_OF + timedelta(days=4),
+                base=live.version,
+            )
+            delta_seconds.append(best_seconds(lambda known=known: store.publish(known, of_hours.to_batches(), fallback, 1), 1))
+        over_deltas = READS / best_seconds(lambda: [reader.get(int(user), K) for user in wanted])
         look_up.close()
         store.close()
     return [
         Figure("publish, verified and switched", "rows/s", published, reference, "bare executemany"),
+        Figure(
+            "publish 1 % of the users over the others", "publications/s", 1 / min(delta_seconds), published / len(tuples), "all"
+        ),
         Figure("reader, 100 videos a user", "reads/s", read, bare_read, "bare key look-up"),
+        Figure(f"reader over {HOURS} deltas", "reads/s", over_deltas, read, "without deltas"),
     ]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.paths import Paths
+from jobs._lane import DAILY
 from jobs._recipe import MISSING, Recipe, State, Status
 from jobs._stage import Context
 from jobs._swap import swap
@@ -84,7 +85,8 @@ def commit(context: Context, kind: str, recipe: Recipe, write: Callable[[Path], 
     staged = staging(live)
     staged.mkdir(parents=True)
     write(staged)
-    facts = {"as_of": iso(context.as_of), "recipe": _plain(recipe), **properties}
+    lane = {} if context.lane == DAILY else {"lane": context.lane}
+    facts = {"as_of": iso(context.as_of), "recipe": _plain(recipe), **lane, **properties}
     sealed = seal(staged, kind=kind, properties=facts)
     swap(staged, live)
     return Bundle(live, kind, sealed.digest, sealed.properties)

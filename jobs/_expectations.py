@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from conf import Section, load
+from jobs._lane import HOURLY
 from jobs._measures import Measured, Scope, Trailing, digest, measure
 from jobs._recipe import canonical
 from jobs._swap import read_json, replace_json
 from jobs._tables import Partition
 from jobs._window import Window, compact, iso
-from schemas import TABLES, Table
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, TABLES, Table
 from schemas.errors import ReelflowError
 from schemas.expectations import OF_THE_WINDOW, READS, WRITES, Expectation, suite
 
@@ -102,6 +103,8 @@ def check_writes(context: Context) -> None:
         ReelflowError: a suite failed, now or when these very partitions were validated.
     """
     tables = WRITES.get(context.stage, ())
+    if context.lane == HOURLY:  # an hour's lists are no partition of the lake's, and too few to have rates
+        tables = tuple(table for table in tables if table not in (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS))
     if not tables:
         return
     config = _config()

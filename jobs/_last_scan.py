@@ -34,7 +34,7 @@ def require_pass(context: Context) -> dict[str, Any]:
     if found is None:
         raise ReelflowError(f"last scan {_path(context)}: not found; run scan --as-of {iso(context.as_of)} first")
     for table in PUBLISHED:
-        manifest = context.lake.manifest(table, Partition(context.last_day))
+        manifest = context.lists.manifest(table, Partition(context.last_day))
         if manifest is None or found["basis"].get(table.name) != manifest.digest:
             raise ReelflowError(
                 f"last scan as of {iso(context.as_of)}: it looked at another {table.name} "

@@ -8,6 +8,7 @@ rollback, or one that died between the store's switch and the aliases all end wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jobs import _bundles
 from jobs._tracking import CHAMPION, PREVIOUS, PUBLISHED, ROLLED_BACK, Published, Tracker
@@ -34,8 +35,12 @@ def follow(store: ServingStore, tracker: Tracker) -> None:
     Versions of the store from before their bundles were noted move nothing.
     """
     with tracker.exclusively():
-        log = sorted(store.publications(), key=lambda one: (one.as_of, one.generation), reverse=True)
-        kept = [record for record in log if record.status in _STANDING]
+        live = store.live()
+        log = sorted(store.publications(), key=lambda one: one.order, reverse=True)
+        # Deltas are of models of another lane; the full publication that they lie over is live with them.
+        full = [record for record in log if record.base is None]
+        full = [replace(one, status=Status.LIVE) if live is not None and one.version == live.root else one for one in full]
+        kept = [record for record in full if record.status in _STANDING]
         for kind in KINDS:
             made_with = {record.version: tracker.of_publication(kind, record.model_version) for record in kept}
             _follow(tracker, kind, [(record, made_with[record.version]) for record in kept])

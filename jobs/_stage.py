@@ -16,7 +16,7 @@ from typing import Any
 
 from conf import ConfigError, Section, load
 from conf.paths import Paths, paths
-from jobs import _expectations
+from jobs import _expectations, _lane
 from jobs._swap import replace_json
 from jobs._tables import Lake
 from jobs._window import DAY, HOUR, Window, compact, floor_hour, iso, last_day, midnight, parse_time
@@ -68,6 +68,13 @@ class Context:
     lake: Lake
     paths: Paths
     force: bool = False
+    lane: str = _lane.DAILY
+    """``daily``, or ``hourly``: the one that goes on from what the other published."""
+
+    @property
+    def lists(self) -> Lake:
+        """Where this run's lists lie: in the lake, or, where they are those of some users, in a lake of the hour's own."""
+        return Lake(self.lake.root / "_hourly" / compact(self.as_of)) if self.lane == _lane.HOURLY else self.lake
 
     @property
     def as_of(self) -> datetime:
@@ -115,10 +122,14 @@ def main(stage: str, run: Callable[[Context], Report], doc: str | None, argv: Se
     try:
         run_context = context(stage, given)
         started = time.monotonic()
-        _expectations.check_reads(run_context)
-        report = run(run_context)
-        _expectations.check_writes(run_context)
-        _record(run_context, report, time.monotonic() - started)
+        with _lane.turn(run_context) as nothing_to_do:
+            if nothing_to_do is not None:
+                run_context.say(nothing_to_do)
+                return
+            _expectations.check_reads(run_context)
+            report = run(run_context)
+            _expectations.check_writes(run_context)
+            _record(run_context, report, time.monotonic() - started)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | {stage} | error: {error}", file=sys.stderr, flush=True)
         if run_context is not None:
@@ -139,6 +150,7 @@ def command_line(stage: str, doc: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--start", metavar="ISO", help="start of the window, with --end")
     parser.add_argument("--end", metavar="ISO", help="end of the window, exclusive")
     parser.add_argument("--force", action="store_true", help="redo what is up to date")
+    parser.add_argument("--lane", choices=_lane.LANES, default=_lane.DAILY, help="hourly: what an hour changes (docs/lanes.md)")
     return parser
 
 
@@ -156,7 +168,12 @@ def context(stage: str, given: argparse.Namespace) -> Context:
     else:
         raise ReelflowError("window: expected --as-of ISO, or --start ISO with --end ISO")
     where = paths()
-    return Context(stage=stage, window=window, requested=requested, lake=Lake(where.lake), paths=where, force=given.force)
+    lane = getattr(given, "lane", _lane.DAILY)
+    if lane == _lane.HOURLY and window == requested:
+        raise ReelflowError("lane hourly: found --start and --end, expected --as-of ISO, the end of an hour")
+    return Context(
+        stage=stage, window=window, requested=requested, lake=Lake(where.lake), paths=where, force=given.force, lane=lane
+    )
 
 
 def _record(context: Context, report: Report, seconds: float) -> None:
@@ -167,6 +184,7 @@ def _record(context: Context, report: Report, seconds: float) -> None:
     (context.run_folder / f"{context.stage}.error").unlink(missing_ok=True)
     entry = {
         "stage": context.stage,
+        "lane": context.lane,
         "start": iso(context.window.start),
         "as_of": iso(context.as_of),
         "seconds": round(seconds, 2),

@@ -2,6 +2,7 @@
 
 Each kind of bundle is a registered model, ``reelflow-<kind>``. ``candidate`` is the newest trained version and never moves to
 an older ``as_of``. ``champion`` is what is live, ``previous`` what a rollback returns to; ``jobs._registry`` alone moves these.
+Bundles of another lane are versions of a model of their own, ``reelflow-<kind>-<lane>``: days are not compared with them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+LANE = "lane"
+"""The property of a bundle that says which lane made it; of none, the daily one."""
 
 PUBLISHED, ROLLED_BACK = "true", "rolled_back"
 """What the tag ``published`` of a version says: it was live, or it was until somebody rolled back behind it."""
@@ -95,14 +98,14 @@ class Tracker:
         Returns:
             The version of the registered model.
         """
-        name = self._name(bundle.kind)
+        name = self._model(bundle)
         version = self._find(name, bundle.digest) or self._log(name, bundle, metrics, history)
         self._move(name, CANDIDATE, version)
         return str(version.version)
 
     def holds(self, bundle: Bundle, alias: str | None = None) -> bool:
         """Whether a bundle is registered, under the given alias if one is given."""
-        name = self._name(bundle.kind)
+        name = self._model(bundle)
         version = self._find(name, bundle.digest)
         if version is None or alias is None:
             return version is not None
@@ -111,7 +114,7 @@ class Tracker:
 
     def annotate(self, bundle: Bundle, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Add metrics and tags to the run and the version of a registered bundle."""
-        name = self._name(bundle.kind)
+        name = self._model(bundle)
         version = self._find(name, bundle.digest)
         if version is None:
             return
@@ -122,7 +125,7 @@ class Tracker:
 
     def attach(self, bundle: Bundle, file: Path, folder: str) -> None:
         """Log a file below a folder of the run of a registered bundle; the one of the same name before it is replaced."""
-        version = self._find(self._name(bundle.kind), bundle.digest)
+        version = self._find(self._model(bundle), bundle.digest)
         if version is not None:
             self._client.log_artifact(str(version.run_id), str(file), folder)
 
@@ -252,6 +255,12 @@ class Tracker:
     @staticmethod
     def _name(kind: str) -> str:
         return f"reelflow-{kind}"
+
+    @classmethod
+    def _model(cls, bundle: Bundle) -> str:
+        """The registered model that a bundle is a version of."""
+        lane = bundle.properties.get(LANE)
+        return cls._name(bundle.kind) + (f"-{lane}" if lane else "")
 
 
 @contextmanager

@@ -134,21 +134,22 @@ def inputs(context: Context) -> dict[str, str]:
     )
 
 
-def read(context: Context, *, features: bool = True) -> TrainingSet:
+def read(context: Context, *, features: bool = True, since: datetime | None = None) -> TrainingSet:
     """Read the look-back's examples, and split them by time.
 
     Args:
         context: of the run.
         features: whether the examples' own features are needed, which are most of their size.
+        since: only those whose label was known from then on; None for all.
 
     Raises:
         ReelflowError: there is no positive example to learn from.
     """
     lake, split = context.lake, load("split", SplitConfig)
     half_life_days = load("features", FeaturesConfig).popularity_half_life_days
-    partitions = lake.partitions(EXAMPLES, context.window)
+    partitions = lake.partitions(EXAMPLES, context.window if since is None else Window(since, context.as_of))
     examples = in_order_of_time(_examples(lake, partitions, features=features))
-    if not pc.any(pc.equal(examples[col.LABEL], 1)).as_py():
+    if since is None and not pc.any(pc.equal(examples[col.LABEL], 1)).as_py():
         raise ReelflowError(
             f"examples: {examples.num_rows:,} in {iso(context.window.start)} to {iso(context.as_of)}, none of them relevant; "
             "expected watched or liked videos to learn from; widen window.lookback_days or check the raw logs"

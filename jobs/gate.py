@@ -15,7 +15,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from conf import load
-from jobs import _bundles, _evaluation, _gate_material, _gate_page, _noise_floor, _stage, _training, _verdict, evaluate
+from jobs import (
+    _bundles,
+    _evaluation,
+    _gate_material,
+    _gate_page,
+    _lane,
+    _light_gate,
+    _noise_floor,
+    _stage,
+    _training,
+    _verdict,
+    evaluate,
+)
 from jobs._recipe import code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
@@ -40,6 +52,8 @@ _CODE = (
 
 def run(context: Context) -> Report:
     """Judge the candidates of this ``as_of``, unless the verdict on exactly these is there already."""
+    if context.lane == _lane.HOURLY:
+        return _light_gate.run(context)
     bundles = _bundles.models(context)
     evaluated = _evaluation.require(context, evaluate.recipe(context, bundles))
     tracker = Tracker.open()

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _last_scan, _recipe, _registry, _stage, _verdict
+from jobs import _bundles, _due, _lane, _last_scan, _recipe, _registry, _stage, _verdict
 from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Pending, Unit
 from jobs._tracking import Tracker
@@ -42,15 +42,18 @@ class PublishConfig(Section):
 
 def run(context: Context) -> Report:
     """Publish unless exactly this is live already."""
+    due = _due.standing(context) if context.lane == _lane.HOURLY else None
+    if isinstance(due, str):
+        return Report(notes=[due], facts={"status": "superseded"})
     wanted = _wanted(context)
     store, tracker = SqliteStore(context.paths.store), Tracker.open()
     live = store.live()
     if live is not None and not context.force:
-        if _is_live(context, wanted, live):
+        if _is_live(context, wanted, live, store):
             _registry.note(tracker, wanted.bundles, wanted.version)
             _registry.follow(store, tracker)
             return Report(up_to_date=True, notes=[f"version {live.version} is live"])
-        if live.as_of > context.as_of:
+        if due is None and live.root_as_of > context.as_of:
             facts: dict[str, str | int] = {"status": "superseded", "model_version": wanted.version}
             return Report(read={"rows": wanted.table.rows}, notes=[_superseded(live)], facts=facts)
         if gone := _rolled_back(store, wanted.version):
@@ -58,13 +61,14 @@ def run(context: Context) -> Report:
             return Report(read={"rows": wanted.table.rows}, notes=[gone], facts=facts)
     _registry.note(tracker, wanted.bundles, wanted.version)
     today, config = [Partition(context.last_day)], load("publish", PublishConfig)
-    files = context.lake.files(RECOMMENDATIONS, today)
-    fallback = context.lake.read(FALLBACK_RECOMMENDATIONS, today)
+    files = context.lists.files(RECOMMENDATIONS, today)
+    fallback = context.lists.read(FALLBACK_RECOMMENDATIONS, today)
     publication = Publication(
         as_of=context.as_of,
         generation=store.next_generation(),
         model_version=wanted.version,
         expires_at=context.as_of + timedelta(hours=config.valid_hours),
+        base=None if due is None else int(wanted.table.parameters["base"]),
     )
     result = store.publish(publication, _batches(files), fallback, config.keep_versions)
     _registry.follow(store, tracker)
@@ -72,7 +76,9 @@ def run(context: Context) -> Report:
     note = f"version {result.version} is {result.status}" + (
         ""
         if result.status is Status.LIVE or live is None
-        else f": what is live, as of {live.as_of:%Y-%m-%dT%H:%M:%SZ}, is newer"
+        else f": what is live, as of {iso(live.as_of)}, is newer"
+        if due is None
+        else f": version {live.version} is live, these lists go over version {publication.base}"
     )
     return Report(
         read={"rows": wanted.table.rows}, wrote={"rows": result.rows, "users": result.users}, notes=[note], facts=facts
@@ -85,11 +91,11 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     live = store.live()
     if live is None:
         status = _recipe.MISSING
-    elif live.as_of > context.as_of:
+    elif live.root_as_of > context.as_of:
         status = _recipe.Status(_recipe.State.CURRENT, _superseded(live))
-    elif not _is_live(context, wanted, live) and (gone := _rolled_back(store, wanted.version)):
+    elif not _is_live(context, wanted, live, store) and (gone := _rolled_back(store, wanted.version)):
         status = _recipe.Status(_recipe.State.CURRENT, gone)
-    elif not _is_live(context, wanted, live):
+    elif not _is_live(context, wanted, live, store):
         status = _recipe.Status(_recipe.State.STALE, f"{live.model_version} is live, as of {iso(live.as_of)}")
     elif not _registry.is_champion(Tracker.open(), wanted.bundles):
         status = _recipe.Status(_recipe.State.STALE, "live, but not the champion in MLflow")
@@ -114,7 +120,7 @@ def _wanted(context: Context) -> _Wanted:
         ReelflowError: gate or last scan did not pass it, or the rows are not there or of other models.
     """
     _verdict.require_pass(context)
-    table = context.lake.manifest(RECOMMENDATIONS, Partition(context.last_day))
+    table = context.lists.manifest(RECOMMENDATIONS, Partition(context.last_day))
     if table is None:
         raise ReelflowError(
             f"table {RECOMMENDATIONS.name}: no partition {Partition(context.last_day).path}; "
@@ -123,17 +129,21 @@ def _wanted(context: Context) -> _Wanted:
     bundles = [*_bundles.models(context).values(), _bundles.open_at(context, _bundles.SERVING)]
     _require_made_from(table, context, bundles)
     _last_scan.require_pass(context)
-    fallback = context.lake.digest(FALLBACK_RECOMMENDATIONS, [Partition(context.last_day)])
+    fallback = context.lists.digest(FALLBACK_RECOMMENDATIONS, [Partition(context.last_day)])
     content = hashlib.sha256(f"{table.digest} {fallback}".encode()).hexdigest()
     return _Wanted(table, bundles, f"{compact(context.as_of)}-{content[:12]}")
 
 
-def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord) -> bool:
+def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord, store: SqliteStore) -> bool:
+    """Whether this is live: a day's lists are as long as they are what later hours lie over."""
+    if context.lane == _lane.DAILY and live.layers > 1:
+        with store.snapshot() as snapshot:
+            live = snapshot.publications()[0]
     return live.model_version == wanted.version and live.as_of == context.as_of
 
 
 def _superseded(live: PublicationRecord) -> str:
-    return f"superseded: what is live, as of {iso(live.as_of)}, is newer; nothing changes"
+    return f"superseded: what is live, as of {iso(live.root_as_of)}, is newer; nothing changes"
 
 
 def _rolled_back(store: SqliteStore, model_version: str) -> str:

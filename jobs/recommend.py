@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from conf import load
-from jobs import _bundles, _stage, _verdict
+from jobs import _bundles, _due, _lane, _stage, _verdict
+from jobs._due import Due
 from jobs._fan_out import by_spark
-from jobs._parts import Part, Work, begin, cut_users, link, make_parts
+from jobs._lane import HourlyConfig
+from jobs._parts import Work, begin, cut_users, link, make_parts
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
@@ -37,28 +39,35 @@ _TABLES = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
 
 def run(context: Context) -> Report:
     """Recommend for every user unless the tables were made from the same models, users and settings."""
+    due = _due.find(context) if context.lane == _lane.HOURLY else None
+    if isinstance(due, str):
+        return Report(notes=[due], facts={"status": "superseded"})
     config = ranking(context)
     bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
-    recipe, today = _recipe(context, config, bundles), Partition(context.last_day)
-    if not context.force and context.lake.first_status(_TABLES, today, recipe).current:
+    recipe, today = _recipe(context, config, bundles, due), Partition(context.last_day)
+    if not context.force and context.lists.first_status(_TABLES, today, recipe).current:
         shutil.rmtree(_unfinished(context), ignore_errors=True)  # of a run that was killed when all was done but this
         return Report(up_to_date=True)
     model = model_of(context)
-    parts = _parts(context, config)
-    users = parts[-1].stop if parts else 0
     folder = begin(_unfinished(context), recipe.digest, afresh=context.force)
-    work = Work(folder, model, tuple(context.lake.files(USER_FEATURES, [today])), config.users_per_batch)
+    users, files = _users(context, due)
+    parts = cut_users(users, users_per_batch=config.users_per_batch, parts=config.user_partitions)
+    work = Work(folder, model, files, config.users_per_batch)
     missing = work.missing(parts)
     resumed = [f"resumed: {len(parts) - len(missing)} of {len(parts)} parts were there"] if len(missing) < len(parts) else []
-    context.say("; ".join([f"{users:,} users", *resumed]))
-    by_spark(context, missing, partial(make_parts, work), weights=[part.stop - part.start for part in missing])
-    staged = context.lake.staging(RECOMMENDATIONS)
+    why = [] if due is None else [", ".join(f"{count:,} {reason}" for reason, count in due.reasons.items())]
+    context.say("; ".join([f"{users:,} users", *why, *resumed]))
+    if due is not None and users <= load("hourly", HourlyConfig).spark_above_users:
+        make_parts(work, missing)  # a session would take longer to start
+    else:
+        by_spark(context, missing, partial(make_parts, work), weights=[part.stop - part.start for part in missing])
+    staged = context.lists.staging(RECOMMENDATIONS)
     link(work, parts, staged)
-    written = context.lake.commit(RECOMMENDATIONS, today, staged, recipe, by_spark=False)
+    written = context.lists.commit(RECOMMENDATIONS, today, staged, recipe, by_spark=False)
     popularity = FittedPopularity.load(model.wals / POPULARITY)
     allowed = shown(config, load_catalogue(model.catalogue))
     fallback = fallback_lists(load("fallback", FallbackConfig), popularity, allowed, config.k)
-    lists = context.lake.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
+    lists = context.lists.write(FALLBACK_RECOMMENDATIONS, today, fallback, recipe)
     shutil.rmtree(_unfinished(context), ignore_errors=True)
     return Report(read={"users": users}, wrote={"rows": written.rows, "fallback rows": lists.rows}, notes=resumed)
 
@@ -94,13 +103,14 @@ def model_of(context: Context) -> Model:
     )
 
 
-def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle]) -> Recipe:
+def _recipe(context: Context, config: RecommendConfig, bundles: Mapping[str, Bundle], due: Due | None = None) -> Recipe:
     inputs = {kind: bundle.digest for kind, bundle in bundles.items()}
     for table in (USER_FEATURES, QUERY_TEXT):
         inputs[table.name] = context.lake.digest(table, [Partition(context.last_day)])
     code = code_version("jobs/recommend.py", "jobs/_parts.py", "jobs/_worker.py", "models", "schemas")
     fallback = load("fallback", FallbackConfig).model_dump(mode="json")
-    return Recipe(inputs, code, {"as_of": iso(context.as_of), "fallback": fallback, **config.model_dump(mode="json")})
+    over = {} if due is None else {"base": due.base, "due": due.digest}
+    return Recipe(inputs, code, {"as_of": iso(context.as_of), "fallback": fallback, **config.model_dump(mode="json"), **over})
 
 
 def _unfinished(context: Context) -> Path:
@@ -108,20 +118,23 @@ def _unfinished(context: Context) -> Path:
     return context.run_folder / "lists"
 
 
-def _parts(context: Context, config: RecommendConfig) -> list[Part]:
-    """The users of the day in parts: ranges of ids, so that the table is sorted if each part is.
+def _users(context: Context, due: Due | None) -> tuple[int, tuple[Path, ...]]:
+    """Whom to recommend to, how many and in which files: in order, so that the table is sorted if each part of them is.
 
     Raises:
         ReelflowError: the users are not in order.
     """
     today = Partition(context.last_day)
+    files = tuple(context.lake.files(USER_FEATURES, [today]))
+    if due is not None:
+        return len(due.users), (_due.users_of(files, due, context.lists.root),)
     ids = context.lake.read(USER_FEATURES, [today], [col.USER_ID])[col.USER_ID].to_numpy()
     if bool((np.diff(ids) <= 0).any()):
         raise ReelflowError(
             f"table {USER_FEATURES.name}, {today.path}: found users out of order or twice, expected ascending ids, each once; "
             "run the features stage again with --force"
         )
-    return cut_users(len(ids), users_per_batch=config.users_per_batch, parts=config.user_partitions)
+    return len(ids), files
 
 
 def main() -> None:

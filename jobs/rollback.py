@@ -66,13 +66,16 @@ def _carried_out(store: SqliteStore, note: str) -> bool:
 
 
 def _restore(where: Paths, tracker: Tracker, live: PublicationRecord) -> list[str]:
-    """Put back the bundles of the live publication where others, or none, lie in their place; returns their kinds."""
-    restored = []
+    """Put back the bundles of what is live where others, or none, lie in their place; returns their kinds.
+
+    Under lists of single hours these are the bundles of the full publication.
+    """
+    restored, as_of = [], live.root_as_of or live.as_of
     for kind in _registry.KINDS:
         champion = tracker.at(kind, CHAMPION)
-        if champion is None or champion.as_of != live.as_of:
+        if champion is None or champion.as_of != as_of:
             continue
-        place = _bundles.place(where, kind, live.as_of)
+        place = _bundles.place(where, kind, as_of)
         if _digest(place, kind) != champion.digest:
             staged = _bundles.staging(place)
             shutil.copytree(tracker.fetch(champion).path, staged)

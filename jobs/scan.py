@@ -13,9 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 from pydantic import ConfigDict, Field
+from pyspark.sql import functions as f
 
 from conf import Section, load
-from jobs import _bundles, _last_scan, _scan_lengths, _scan_lists, _stage, _verdict
+from jobs import _bundles, _due, _lane, _last_scan, _scan_lengths, _scan_lists, _stage, _verdict
+from jobs._due import Due
 from jobs._recipe import State, Status, code_version
 from jobs._scan_figures import BEFORE, TODAY, Day, figures
 from jobs._scan_videos import hard_limits, near_duplicates, video_facts
@@ -88,7 +90,9 @@ class _Inputs:
     tables: Mapping[str, Manifest]
     serving: Bundle
     before: Partition | None
-    """The newest earlier day whose lists may have been published."""
+    """The newest earlier day whose lists may have been published; None for a delta, which is compared with none."""
+    due: Due | None
+    """Of a delta: whose lists it must hold, and nobody else's."""
     basis: Mapping[str, Any]
 
 
@@ -98,7 +102,10 @@ def run(context: Context) -> Report:
     Raises:
         ReelflowError: a check failed, now or when exactly this was scanned.
     """
-    inputs = _inputs(context)
+    due = _due.standing(context) if context.lane == _lane.HOURLY else None
+    if isinstance(due, str):
+        return Report(notes=[due], facts={"status": "superseded"})
+    inputs = _inputs(context, due)
     found, status = _last_scan.check(context, inputs.basis)
     again = found is None or not status.current or context.force
     if found is None or again:
@@ -122,7 +129,7 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     return [Unit("last scan", Partition(context.last_day), status)]
 
 
-def _inputs(context: Context) -> _Inputs:
+def _inputs(context: Context, due: Due | None = None) -> _Inputs:
     """What is to be scanned.
 
     Raises:
@@ -131,13 +138,13 @@ def _inputs(context: Context) -> _Inputs:
     _verdict.require_pass(context)
     today, tables = Partition(context.last_day), {}
     for table in _TABLES:
-        manifest = context.lake.manifest(table, today)
+        manifest = (context.lists if table in _last_scan.PUBLISHED else context.lake).manifest(table, today)
         if manifest is None:
             raise TableError(f"table {table.name}: no partition {today.path}; run recommend --as-of {iso(context.as_of)} first")
         tables[table.name] = manifest
     config, lists = load("scan", ScanConfig), load("recommend", ListsConfig)
     serving = _bundles.open_at(context, _bundles.SERVING)
-    limits, before = hard_limits(lists.rules), _day_before(context)
+    limits, before = hard_limits(lists.rules), _day_before(context) if due is None else None
     earlier = {} if before is None else {t.name: context.lake.digest(t, [before]) for t in (RECOMMENDATIONS, VIDEO_FEATURES)}
     basis = {
         "as_of": iso(context.as_of),
@@ -146,8 +153,9 @@ def _inputs(context: Context) -> _Inputs:
         BEFORE: {"partition": before.path if before else None, **earlier},
         "settings": {"k": lists.k, "limits": limits, **config.model_dump(mode="json")},
         "code": code_version(*_CODE),
+        **({} if due is None else {"due": due.digest}),
     }
-    return _Inputs(config, lists.k, limits, tables, serving, before, basis)
+    return _Inputs(config, lists.k, limits, tables, serving, before, due, basis)
 
 
 def _day_before(context: Context) -> Partition | None:
@@ -177,9 +185,12 @@ def _scan(context: Context, inputs: _Inputs) -> dict[str, Any]:
 
     alike = near_duplicates(inputs.serving.path / _CATALOGUE)
     users, shown, fallback = (
-        read_files(spark, table, lake.files(table, [today]))
-        for table in (USER_FEATURES, RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
+        read_files(spark, table, of.files(table, [today]))
+        for of, table in ((lake, USER_FEATURES), *((context.lists, table) for table in _last_scan.PUBLISHED))
     )
+    if inputs.due is not None:  # each of them must have a list, active or not, and nobody else
+        due = spark.createDataFrame(pa.table({col.USER_ID: pa.array(inputs.due.users)}))  # unique
+        users = users.join(due, on=col.USER_ID, how="left_semi").withColumn(col.INTERACTION_COUNT, f.lit(1))
     videos = facts(today, alike)
     lists = _scan_lists.judged(users, shown, fallback, videos, inputs.k, alike=config.near_duplicates)
     # Right lists are looked at once; of a copy of them nobody would read a row again.
@@ -251,7 +262,7 @@ def _of_lengths(lists: Any, videos: Any, totals: _scan_lists.Totals, inputs: _In
 def _of_segments(context: Context) -> Iterator[Check]:
     """Whether the list for everyone is there, and every list that another one falls back to."""
     columns = [col.SEGMENT, col.PARENT]
-    table = context.lake.read(FALLBACK_RECOMMENDATIONS, [Partition(context.last_day)], columns).group_by(columns).aggregate([])
+    table = context.lists.read(FALLBACK_RECOMMENDATIONS, [Partition(context.last_day)], columns).group_by(columns).aggregate([])
     segments = set(table[col.SEGMENT].to_pylist())
     there = EVERYONE in segments
     yield Check("fallback_all", there, f"a list of segment {EVERYONE}", f"{len(segments):,} others" if not there else "it")
@@ -265,6 +276,8 @@ def _of_segments(context: Context) -> Iterator[Check]:
 
 def _bounds(measured: Mapping[str, Mapping[str, float]], inputs: _Inputs) -> tuple[list[Check], list[str]]:
     """The day's figures against yesterday's; what was not compared, and why."""
+    if inputs.due is not None:
+        return [], []
     if inputs.before is None:
         return [], ["no earlier lists to compare with"]
     today, before, checks = measured.get(TODAY, {}), measured.get(BEFORE, {}), []

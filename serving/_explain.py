@@ -37,15 +37,16 @@ def explain_absence(store: ServingStore, user_id: int, video_id: int) -> str:
     Raises:
         StoreError: nothing is live, or the models of the live version are not on this machine.
     """
-    live = store.live()
-    if live is None:
+    with store.snapshot() as snapshot:
+        by = snapshot.published_by(user_id)
+    if by is None:
         raise StoreError("recommendations: nothing has been published yet; expected a live version; run the publish stage")
-    command = [sys.executable, "-m", "jobs.explain", str(user_id), str(video_id), "--as-of", to_text(live.as_of)]
+    command = [sys.executable, "-m", "jobs.explain", str(user_id), str(video_id), "--as-of", to_text(by.as_of)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()
         raise StoreError(
-            f"user {user_id}, video {video_id}: not in the live list, as of {to_text(live.as_of)}; why can be told where the "
+            f"user {user_id}, video {video_id}: not in the live list, as of {to_text(by.as_of)}; why can be told where the "
             f"pipeline runs, by `{' '.join(command[1:])}`, which failed here: {said[-1] if said else 'without a word'}"
         )
     return done.stdout.rstrip()

@@ -14,7 +14,7 @@ __all__ = ["Homepage", "RecommendationReader", "segments_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Homepage:
-    """What a homepage shows a user, and how fresh it is.
+    """What a homepage shows a user, and how fresh it is: ``version`` is live, the rest is of the list's own publication.
 
     ``fallback`` says that the user has no list of their own; ``segment`` is the list shown instead. ``stale`` says that the
     list is past ``expires_at``: show it, but something has not been published for too long.
@@ -56,7 +56,9 @@ class RecommendationReader:
                     "recommendations: nothing has been published yet; expected a live version; run the publish stage"
                 )
             rows = snapshot.read(user_id, k)
-            fallback, segment = not rows, None
+            fallback, segment, by = not rows, None, live
+            if rows:
+                by = snapshot.published_by(user_id) or live
             if fallback:
                 for name in segments:
                     if rows := snapshot.read_fallback(name, k):
@@ -68,10 +70,10 @@ class RecommendationReader:
             fallback=fallback,
             segment=segment,
             version=live.version,
-            model_version=live.model_version,
-            as_of=live.as_of,
-            expires_at=live.expires_at,
-            stale=(now or datetime.now(UTC)) >= live.expires_at,
+            model_version=by.model_version,
+            as_of=by.as_of,
+            expires_at=by.expires_at,
+            stale=(now or datetime.now(UTC)) >= by.expires_at,
         )
 
 

@@ -1,12 +1,14 @@
 """What every serving store promises, and the values that pass through it.
 
 A store holds complete *versions* of all recommendations. One of them is live; readers see that one and nothing else. A
-version is loaded beside the live one and becomes live in one step, only if it is newer by ``(as_of, generation)``.
+version is loaded beside the live one and becomes live in one step, only if it is newer by ``(as_of, generation)``. A *delta*
+brings the lists of some users only, and all fallback lists: the version that it makes is the one it lies over, its ``base``,
+with these replaced. A full publication and the deltas over it have the full one as their ``root``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,13 +91,14 @@ class Publication:
     """What a publisher says about the version that it brings.
 
     ``generation`` comes from :meth:`ServingStore.next_generation`: of two publications of the same ``as_of`` the one with
-    the higher generation wins.
+    the higher generation wins. ``base`` is the live version in which a delta replaces lists, None for a full publication.
     """
 
     as_of: datetime
     generation: int
     model_version: str
     expires_at: datetime
+    base: int | None = None
 
     def __post_init__(self) -> None:
         to_text(self.as_of)
@@ -122,7 +125,11 @@ class PublishResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicationRecord:
-    """One version as the store knows it. ``published_at`` is when it first became live, None if it never did."""
+    """One version as the store knows it.
+
+    ``users`` and ``rows`` are what its readers see. ``published_at`` is when it first became live, None if it never did.
+    ``base`` is None for a full publication, ``root`` then itself. ``layers`` counts the publications whose lists it shows.
+    """
 
     version: int
     as_of: datetime
@@ -133,6 +140,16 @@ class PublicationRecord:
     users: int
     rows: int
     published_at: datetime | None
+    base: int | None
+    root: int
+    root_as_of: datetime
+    root_generation: int
+    layers: int
+
+    @property
+    def order(self) -> tuple[datetime, int, datetime, int]:
+        """What versions are older and newer by: a full publication is newer than every delta over an older one."""
+        return (self.root_as_of, self.root_generation, self.as_of, self.generation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +184,18 @@ class Snapshot(Protocol):
     def read(self, user_id: int, k: int) -> list[Recommendation]:
         """Return a user's first ``k`` recommendations by rank; empty for a user who has none."""
 
+    def published_by(self, user_id: int) -> PublicationRecord | None:
+        """Return the publication that a user's list is of: ``live``, or an earlier one; None before the first publication."""
+
+    def publications(self) -> list[PublicationRecord]:
+        """Return the publications whose lists it shows: the full one, and the deltas over it; none before the first."""
+
+    def users_of(self, delta: int) -> list[int]:
+        """Return the users whose list is of this delta, ascending."""
+
+    def showing(self, video_ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Return user and video of every row that shows one of these videos. Reads everything."""
+
     def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
         """Return a segment's first ``k`` videos by rank; empty for a segment that has no list."""
 
@@ -185,12 +214,16 @@ class ServingStore(Protocol):
     ) -> PublishResult:
         """Load a version beside the live one, verify it, and make it live in one step if it is the newest.
 
+        A full publication is the newest if it is newer than the one that what is live rests on; lists that deltas brought since
+        then, as of a later time, stay. A delta is if its base is live and nothing there is as of a later time.
+
         Args:
             publication: as of when, from which model, valid until when.
             batches: rows of ``schemas.RECOMMENDATIONS``; fastest when sorted by user and rank. Not consumed when
                 something newer is live already.
             fallback: rows of ``schemas.FALLBACK_RECOMMENDATIONS``; segment ``all`` must be there.
-            keep_versions: how many retired versions stay for a rollback.
+            keep_versions: how many retired versions stay for a rollback: so many of the live root, with the root itself,
+                and the last state of so many roots before it.
 
         Returns:
             ``live``, or ``superseded`` where something newer is live: then readers see no change.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from glob import escape
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from serving import _checks, _sqlite_log, _sqlite_rows
+from serving import _checks, _sqlite_layers, _sqlite_log, _sqlite_rows
 from serving._lease import Lease, held
 from serving._protocol import (
     Publication,
@@ -218,7 +218,34 @@ class _SqliteSnapshot:
         _checks.reading(k, user_id)
         if self._connection is None or self.live is None:
             return []
-        return _sqlite_rows.read(self._connection, self.live.version, user_id, k)
+        return _sqlite_rows.read(self._connection, _sqlite_layers.layer_of(self._connection, self.live, user_id), user_id, k)
+
+    def published_by(self, user_id: int) -> PublicationRecord | None:
+        """Return the publication that a user's list is of; the live one's root for a user who has none."""
+        _checks.reading(1, user_id)
+        if self._connection is None or self.live is None:
+            return None
+        layer = _sqlite_layers.layer_of(self._connection, self.live, user_id)
+        return self.live if layer == self.live.version else _sqlite_log.record(self._connection, layer)
+
+    def publications(self) -> list[PublicationRecord]:
+        """Return the publications whose lists it shows: the full one, and the deltas over it."""
+        if self._connection is None or self.live is None:
+            return []
+        if self.live.layers == 1:
+            return [self.live]
+        layers = _sqlite_layers.layers(self._connection, self.live.version)
+        return [_sqlite_log.record(self._connection, layer) for layer in layers]
+
+    def users_of(self, delta: int) -> list[int]:
+        """Return the users whose list is of this delta, ascending."""
+        if self._connection is None or self.live is None or self.live.layers == 1:
+            return []
+        return _sqlite_layers.users_of(self._connection, delta)
+
+    def showing(self, video_ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Return user and video of every row that shows one of these videos."""
+        return _sqlite_rows.showing(self._connection, video_ids) if self._connection is not None else []
 
     def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
         """Return a segment's first ``k`` videos by rank."""
@@ -232,7 +259,8 @@ class _SqliteSnapshot:
         _checks.reading(1, user_id)
         if self.live is None or self._connection is None:
             return None
-        return _sqlite_rows.read_row(self._connection, self.live.version, user_id, video_id)
+        layer = _sqlite_layers.layer_of(self._connection, self.live, user_id)
+        return _sqlite_rows.read_row(self._connection, layer, user_id, video_id)
 
 
 @contextmanager

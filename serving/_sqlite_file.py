@@ -15,7 +15,7 @@ from serving._protocol import StoreError
 
 __all__ = ["ReaderPool", "open_reader", "open_writer", "transaction", "translated"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x52464C57  # "RFLW": tells our file from any other SQLite file
 _WRITER_WAIT_SECONDS = 60.0  # writers take turns of about 0.1 s each
 _READER_WAIT_SECONDS = 5.0  # readers never wait for a writer, only for recovery after a crash
@@ -23,18 +23,48 @@ _READER_WAIT_SECONDS = 5.0  # readers never wait for a writer, only for recovery
 _PROVENANCE = ("rules TEXT", "propensity REAL", *(f"{name} REAL" for name in SCORE_PARTS))
 """What led to a row; null in the rows of versions that an older file held."""
 
-# New columns come last: apps that read `SELECT *` by position go on as before.
+# New columns come last: apps that read `SELECT *` by position go on as before. Two arms, so that a user's rows come out of the
+# primary key in order: SQLite merges them without sorting.
+_ROW = "r.user_id, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at, " + ", ".join(
+    f"r.{column.split()[0]}" for column in _PROVENANCE
+)
 _VIEW = f"""
     CREATE VIEW recommendations AS
-    SELECT r.user_id, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at,
-        {", ".join(f"r.{column.split()[0]}" for column in _PROVENANCE)}
-    FROM publication_log AS p CROSS JOIN recommendation_rows AS r ON r.version = p.version
-    WHERE p.status = 'live'"""
+    SELECT {_ROW}
+    FROM publication_log AS v CROSS JOIN publication_log AS p ON p.version = coalesce(v.root, v.version)
+    CROSS JOIN recommendation_rows AS r ON r.version = coalesce(v.root, v.version)
+    WHERE v.status = 'live' AND NOT EXISTS (SELECT 1 FROM live_lists AS d WHERE d.user_id = r.user_id)
+    UNION ALL
+    SELECT {_ROW}
+    FROM live_lists AS d CROSS JOIN publication_log AS p ON p.version = d.layer
+    CROSS JOIN recommendation_rows AS r ON r.version = d.layer AND r.user_id = d.user_id"""
+_PUBLICATIONS_VIEW = """
+    CREATE VIEW publications AS
+    SELECT version, as_of, model_version, status, users, rows, published_at, base
+    FROM publication_log ORDER BY version DESC"""
 _FALLBACK_VIEW = """
     CREATE VIEW fallback_recommendations AS
     SELECT r.segment, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at, r.parent
     FROM publication_log AS p CROSS JOIN fallback_rows AS r ON r.version = p.version
     WHERE p.status = 'live'"""
+
+# serving/_sqlite_layers.py says what these are.
+_LAYERS = (
+    """
+    CREATE TABLE version_layers (
+        version  INTEGER NOT NULL,
+        layer    INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        PRIMARY KEY (version, position)
+    ) WITHOUT ROWID""",
+    """
+    CREATE TABLE delta_lists (
+        version INTEGER NOT NULL,
+        user_id INTEGER NOT NULL,
+        PRIMARY KEY (version, user_id)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE live_lists (user_id INTEGER PRIMARY KEY, layer INTEGER NOT NULL)",
+)
 
 # Not STRICT: apps with SQLite before 3.37 must be able to read the file.
 _TABLES = (
@@ -49,7 +79,12 @@ _TABLES = (
         users         INTEGER NOT NULL DEFAULT 0,
         rows          INTEGER NOT NULL DEFAULT 0,
         published_at  TEXT,
-        has_rows      INTEGER NOT NULL DEFAULT 1
+        has_rows      INTEGER NOT NULL DEFAULT 1,
+        base            INTEGER,
+        root            INTEGER,
+        root_as_of      TEXT,
+        root_generation INTEGER,
+        layers          INTEGER NOT NULL DEFAULT 1
     )""",
     # At most one live version, whatever the code does; and the view below finds it in one step.
     "CREATE UNIQUE INDEX one_live ON publication_log (status) WHERE status = 'live'",
@@ -88,12 +123,10 @@ _TABLES = (
     )""",
     "CREATE TABLE generation_counter (id INTEGER PRIMARY KEY CHECK (id = 1), value INTEGER NOT NULL)",
     "INSERT INTO generation_counter VALUES (1, 0)",
+    *_LAYERS,
     _VIEW,
     _FALLBACK_VIEW,
-    """
-    CREATE VIEW publications AS
-    SELECT version, as_of, model_version, status, users, rows, published_at
-    FROM publication_log ORDER BY version DESC""",
+    _PUBLICATIONS_VIEW,
 )
 
 # What makes a file of a version one of the next. Writers do it in one transaction when they open the file; this code reads
@@ -105,7 +138,21 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "DROP VIEW fallback_recommendations",
         _FALLBACK_VIEW,
         "DROP VIEW recommendations",
+    ),
+    2: (
+        "DROP VIEW IF EXISTS recommendations",
+        "DROP VIEW publications",
+        "ALTER TABLE publication_log ADD COLUMN base INTEGER",
+        "ALTER TABLE publication_log ADD COLUMN root INTEGER",
+        "ALTER TABLE publication_log ADD COLUMN root_as_of TEXT",
+        "ALTER TABLE publication_log ADD COLUMN root_generation INTEGER",
+        "ALTER TABLE publication_log ADD COLUMN layers INTEGER NOT NULL DEFAULT 1",
+        "UPDATE publication_log SET root = version, root_as_of = as_of, root_generation = generation",
+        *_LAYERS,
+        "INSERT INTO version_layers SELECT version, version, 0 FROM publication_log"
+        " WHERE status IN ('live', 'retired', 'rolled_back')",
         _VIEW,
+        _PUBLICATIONS_VIEW,
     ),
 }
 

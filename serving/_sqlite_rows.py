@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -15,7 +16,7 @@ from serving._protocol import Recommendation, Status, StoreError
 from serving._sqlite_file import transaction
 from serving._sqlite_log import record
 
-__all__ = ["delete", "load", "load_fallback", "read", "read_fallback", "read_row", "refuse_unless_loading", "verify"]
+__all__ = ["delete", "load", "load_fallback", "read", "read_fallback", "read_row", "refuse_unless_loading", "showing", "verify"]
 
 _TRANSACTION_ROWS = 50_000  # about 0.1 s of write lock, so that two publishers and a rollback can take turns
 
@@ -91,7 +92,8 @@ def verify(connection: sqlite3.Connection, version: int, said: int) -> tuple[int
         f"SELECT count(*), coalesce(sum(n), 0), coalesce(sum(first <> 1 OR last <> n OR videos <> n), 0) FROM ({_LISTS})",
         (version,),
     ).fetchone()
-    if rows != said or not rows:
+    delta = record(connection, version).base is not None  # which may bring fallback lists alone
+    if rows != said or not (rows or delta):
         raise StoreError(
             f"publication {version}: found {rows} recommendations in the store, expected {said or 'at least one'}; "
             "nothing was published: look at the stage that wrote them, then publish again"
@@ -109,7 +111,14 @@ def verify(connection: sqlite3.Connection, version: int, said: int) -> tuple[int
             f"1, 2, ... and each video once; first: {listed}; nothing was published: mend the stage that wrote them"
         )
     with transaction(connection):
+        refuse_unless_loading(connection, version)
         connection.execute("UPDATE publication_log SET users = ?, rows = ? WHERE version = ?", (users, rows, version))
+        if delta:
+            connection.execute(
+                "INSERT INTO delta_lists (version, user_id) SELECT DISTINCT version, user_id FROM recommendation_rows"
+                " WHERE version = ?",
+                (version,),
+            )
     return int(users), int(rows)
 
 
@@ -135,6 +144,15 @@ def read_row(connection: sqlite3.Connection, version: int, user_id: int, video_i
     return {name: found.get(name) for name in RECOMMENDATIONS.columns}  # an older file does not know all of them
 
 
+def showing(connection: sqlite3.Connection, video_ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return user and video of every live row that shows one of these videos."""
+    found = connection.execute(
+        "SELECT user_id, video_id FROM recommendations WHERE video_id IN (SELECT value FROM json_each(?))",
+        (json.dumps([int(video) for video in video_ids]),),
+    )
+    return sorted(found)
+
+
 def read_fallback(connection: sqlite3.Connection, version: int, segment: str, k: int) -> list[Recommendation]:
     """Return a segment's first ``k`` rows by rank."""
     found = connection.execute(
@@ -146,10 +164,21 @@ def read_fallback(connection: sqlite3.Connection, version: int, segment: str, k:
 
 
 def delete(connection: sqlite3.Connection) -> None:
-    """Delete the rows of versions that nobody will read again, in bounded transactions."""
-    query = "SELECT version FROM publication_log WHERE has_rows AND status IN ('failed', 'superseded', 'removed')"
-    for (version,) in connection.execute(query).fetchall():
-        _delete(connection, version)
+    """Delete the rows of versions that nobody will read again, in bounded transactions.
+
+    Lists of a version that is removed itself stay as long as a kept one shows them, its fallback lists do not.
+    """
+    dead = connection.execute(
+        "SELECT version, version IN (SELECT l.layer FROM version_layers AS l JOIN publication_log AS kept"
+        " ON kept.version = l.version WHERE kept.status IN ('live', 'retired', 'rolled_back'))"
+        " FROM publication_log WHERE has_rows AND status IN ('failed', 'superseded', 'removed')"
+    )
+    for version, shown in dead.fetchall():
+        if shown:
+            with transaction(connection):
+                connection.execute("DELETE FROM fallback_rows WHERE version = ?", (version,))
+        else:
+            _delete(connection, version)
 
 
 def _insert(connection: sqlite3.Connection, version: int, columns: list[list[Any]]) -> None:
@@ -187,4 +216,5 @@ def _delete(connection: sqlite3.Connection, version: int) -> None:
     with transaction(connection):
         connection.execute("DELETE FROM recommendation_rows WHERE version = ?", (version,))
         connection.execute("DELETE FROM fallback_rows WHERE version = ?", (version,))
+        connection.execute("DELETE FROM delta_lists WHERE version = ?", (version,))
         connection.execute("UPDATE publication_log SET has_rows = 0 WHERE version = ?", (version,))

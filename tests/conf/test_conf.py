@@ -25,6 +25,7 @@ CLASSES = {
     "logistic": ("models.logistic", "LogisticConfig"),
     "towers": ("models.towers", "TowersConfig"),
     "gate": ("models.gate", "GateConfig"),
+    "hourly": ("jobs._lane", "HourlyConfig"),
     "index": ("models.ann", "IndexConfig"),
     "recommend": ("models.recommend", "RecommendConfig"),
     "fallback": ("models.recommend", "FallbackConfig"),

@@ -1,4 +1,7 @@
-"""A publisher in a process of its own that can be made to die: ``-m tests.serving.publisher STORE DAY GENERATION HOW``."""
+"""A publisher in a process of its own that can be made to die: ``-m tests.serving.publisher STORE DAY GENERATION HOW``.
+
+With a number of users and the version that it is to lie over it publishes a delta.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from schemas.errors import ReelflowError
-from serving import SqliteStore, _sqlite, _sqlite_log, _sqlite_rows
-from tests.serving.builders import fallback, publication, rows
+from serving import SqliteStore, _sqlite, _sqlite_layers, _sqlite_log, _sqlite_rows
+from tests.serving.builders import day, fallback, publication, rows
+
+verified: list[bool] = []
 
 
 def die(*_: object) -> None:
@@ -34,13 +40,25 @@ def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.R
         die()
 
 
-def main(path: str, number: str, generation: str, how: str, users: str = "1500") -> int:
+def main(path: str, number: str, generation: str, how: str, *sizes: str) -> int:
+    users, base = sizes if len(sizes) == 2 else ("1500", "0")
     if how == "die-before-switch":
         _sqlite_rows.verify = die
+    if how == "die-listing":
+        _sqlite_rows.refuse_unless_loading = lambda *_: die() if verified else None
+        verify = _sqlite_rows.verify
+        _sqlite_rows.verify = lambda *given: verified.append(True) or verify(*given)  # type: ignore[func-returns-value]
+    if how == "die-laying":
+        _sqlite_layers._put_on_top = lambda connection, layer: (
+            connection.execute("INSERT OR REPLACE INTO live_lists (user_id, layer) VALUES (1, ?)", (layer,)),
+            die(),
+        )
     if how == "die-in-switch":
         _sqlite_log.retire_old = die  # within the transaction, after the new version was marked live
     if how == "die-clearing":
-        _sqlite.SqliteStore._clear = lambda store, connection: die() if store.live() else None  # type: ignore[method-assign]
+        _sqlite.SqliteStore._clear = lambda store, connection: (  # type: ignore[method-assign]
+            die() if (live := store.live()) and live.as_of == day(int(number)) else None
+        )
     if how == "die-deleting":
         _sqlite_rows._delete = lambda connection, version: (
             connection.execute("DELETE FROM recommendation_rows WHERE version = ? AND user_id < 50", (version,)),
@@ -50,7 +68,7 @@ def main(path: str, number: str, generation: str, how: str, users: str = "1500")
     attempt = int(generation) or store.next_generation()
     try:
         result = store.publish(
-            publication(int(number), attempt),
+            replace(publication(int(number), attempt), base=int(base) or None),
             batches(int(number), attempt, how, int(users)),
             fallback(int(number), attempt),
             keep_versions=0 if how == "die-deleting" else 2,

@@ -21,6 +21,7 @@ from schemas.errors import ReelflowError
 from serving import RecommendationReader, SqliteStore
 from serving._lease import Lease, held
 from tests.serving.builders import day, expected, publish, videos
+from tests.serving.deltas import delta, of_hour
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +29,10 @@ ROOT = Path(__file__).resolve().parents[2]
 _NOBODY = 65534  # root may write everywhere, so a test of permissions must be someone else
 
 
-def start(path: Path, number: int, generation: int, how: str, users: int = 1500, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.serving.publisher", *map(str, (path, number, generation, how, users))]
+def start(
+    path: Path, number: int, generation: int, how: str, *, users: int = 1500, base: int = 0, **options: object
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.serving.publisher", *map(str, (path, number, generation, how, users, base))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(
         command,
@@ -46,6 +49,14 @@ def start(path: Path, number: int, generation: int, how: str, users: int = 1500,
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, error = process.communicate(timeout=60)
     return process.returncode, out.strip(), error
+
+
+def query(path: Path, sql: str) -> list[tuple[object, ...]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
 
 
 def count(path: Path, sql: str) -> int:
@@ -79,6 +90,39 @@ class TestDeath:
         assert count(path, "SELECT count(*) FROM recommendation_rows WHERE version = 2") == 0
         assert count(path, "SELECT count(*) FROM fallback_rows WHERE version = 2") == 0
         assert list(path.parent.glob("*.lock")) == []
+
+    @pytest.mark.parametrize(
+        "how", ["die-loading", "die-loaded", "die-before-switch", "die-listing", "die-laying", "die-in-switch"]
+    )
+    def test_killed_delta_leaves_what_was_live_whole(self, path: Path, how: str) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1)
+        assert delta(store, 1, (1, 2), base=1).version == 2
+        before = query(path, "SELECT * FROM recommendations ORDER BY user_id, rank")
+        assert finish(start(path, 9, 3, how, base=2))[0] == -signal.SIGKILL
+        live = store.live()
+        assert live is not None
+        assert (live.version, live.users) == (2, 20)
+        assert query(path, "SELECT * FROM recommendations ORDER BY user_id, rank") == before
+        assert [videos(store, user) for user in (1, 2, 3)] == [of_hour(1), of_hour(1), expected(8, 1)]
+        assert store.read(1500, 9) == []
+        assert query(path, "SELECT user_id, layer FROM live_lists") == [(1, 2), (2, 2)]
+
+        assert delta(store, 2, (2, 3), base=2).status == "live"  # the next publisher clears up
+        assert [str(record.status) for record in store.publications()] == ["live", "failed", "retired", "retired"]
+        for table in ("recommendation_rows", "fallback_rows", "delta_lists", "version_layers"):
+            assert count(path, f"SELECT count(*) FROM {table} WHERE version = 3") == 0
+        assert [videos(store, user) for user in (1, 2, 3)] == [of_hour(1), of_hour(2), of_hour(2)]
+        assert list(path.parent.glob("*.lock")) == []
+
+    @pytest.mark.parametrize("how", ["die-clearing", "run"])
+    def test_delta_killed_after_the_switch_is_live_whole(self, path: Path, how: str) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1)
+        code = finish(start(path, 9, 2, how, base=1))[0]
+        assert code == (0 if how == "run" else -signal.SIGKILL)
+        assert [videos(store, user) for user in (1, 1500)] == [expected(9, 2, 100)] * 2
+        assert count(path, "SELECT count(*) FROM recommendations") == 150_000
 
     @pytest.mark.parametrize("how", ["die-clearing", "die-deleting"])
     def test_killed_after_the_switch_leaves_the_new_version_whole(self, path: Path, how: str) -> None:
@@ -168,6 +212,32 @@ def _read_until(path: Path, stop: Callable[[], bool], report: Callable[[object],
     report((reads, len(versions)))
 
 
+def _read_deltas_until(path: Path, stop: Callable[[], bool], report: Callable[[object], None]) -> None:
+    """As ``_read_until``, of lists that are each of one hour: a rank is the last two digits of its video."""
+    store, reads, last, versions = SqliteStore(path), 0, 0, set()
+    reader = RecommendationReader(store)
+    connection = sqlite3.connect(path)
+    try:
+        while not stop():
+            for user in (1, 2, 20):
+                page = reader.get(user)
+                found = [row.video_id for row in page.rows]
+                sql = connection.execute("SELECT video_id, as_of FROM recommendations WHERE user_id = ? ORDER BY rank", (user,))
+                plain = sql.fetchall()
+                for videos, times in ((found, {page.as_of}), ([v for v, _ in plain], {at for _, at in plain})):
+                    one = videos[0] - 1
+                    if videos != [one + rank for rank in range(1, 6)] or len(times) != 1 or page.version < last:
+                        report(f"mixture: {page}, {plain}")
+                if (user == 20) != (found[0] == expected(8, 1)[0]):
+                    report(f"another user's list: {page}")
+                last = page.version
+                versions.add(page.version)
+                reads += 1
+    finally:
+        connection.close()
+    report((reads, len(versions)))
+
+
 def _read_in_process(path: Path, stop: object, report: object) -> None:
     try:
         report.put("ready")  # type: ignore[attr-defined]
@@ -202,6 +272,29 @@ class TestReaders:
         found.append(queue.get(timeout=30))
         process.join(30)
         assert process.exitcode == 0
+        assert len(found) == 3, found
+        for entry in found:
+            assert isinstance(entry, tuple), found
+        assert min(reads for reads, _ in found) > 100, found  # type: ignore[misc]
+        assert min(versions for _, versions in found) > 10, found  # type: ignore[misc]
+
+    def test_readers_never_see_a_mixture_of_a_list_and_the_one_that_replaces_it(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, 1)
+        delta(store, 1, (1, 2), base=1)
+        found: list[object] = []
+        done = threading.Event()
+        threads = [threading.Thread(target=_read_deltas_until, args=(path, done.is_set, found.append)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        version = 2
+        for hours in range(2, 2 + self.SWITCHES):
+            result = delta(store, hours, (1, 2, 3), base=version, keep=1)
+            assert result.status == "live"
+            version = result.version
+        done.set()
+        for thread in threads:
+            thread.join(30)
         assert len(found) == 3, found
         for entry in found:
             assert isinstance(entry, tuple), found

@@ -14,8 +14,9 @@ import pytest
 from schemas import SCORE_PARTS
 from schemas.errors import ReelflowError
 from serving import Publication, RecommendationReader, SqliteStore, _sqlite_file
-from tests.serving.builders import K, expected, fallback, publication, publish, rows, videos
+from tests.serving.builders import USERS, K, day, expected, fallback, publication, publish, rows, videos
 from tests.serving.contract import Factory, StoreContract
+from tests.serving.deltas import DeltaContract, delta, of_hour
 
 
 @pytest.fixture
@@ -32,11 +33,40 @@ def query(path: Path, sql: str, *parameters: object) -> list[tuple[object, ...]]
         connection.close()
 
 
+def age_to_2(path: Path) -> None:
+    """Make a file what version 2 of its tables was: full publications only."""
+    connection = sqlite3.connect(path)
+    connection.executescript("""
+        DROP VIEW recommendations;
+        DROP VIEW publications;
+        DROP TABLE version_layers;
+        DROP TABLE delta_lists;
+        DROP TABLE live_lists;
+        ALTER TABLE publication_log DROP COLUMN base;
+        ALTER TABLE publication_log DROP COLUMN root;
+        ALTER TABLE publication_log DROP COLUMN root_as_of;
+        ALTER TABLE publication_log DROP COLUMN root_generation;
+        ALTER TABLE publication_log DROP COLUMN layers;
+        CREATE VIEW recommendations AS
+        SELECT r.user_id, r.rank, r.video_id, r.score, r.sources, r.reason, p.model_version, p.as_of, p.expires_at
+        FROM publication_log AS p CROSS JOIN recommendation_rows AS r ON r.version = p.version
+        WHERE p.status = 'live';
+        CREATE VIEW publications AS
+        SELECT version, as_of, model_version, status, users, rows, published_at
+        FROM publication_log ORDER BY version DESC;
+        PRAGMA user_version = 2;
+        PRAGMA wal_checkpoint(TRUNCATE);
+    """)
+    connection.close()
+
+
 def age(path: Path) -> None:
     """Make a file what version 1 of its tables was: fallback lists without a parent, rows without what led to them."""
+    age_to_2(path)
     connection = sqlite3.connect(path)
     connection.executescript("""
         DROP VIEW fallback_recommendations;
+        DROP VIEW recommendations;
         ALTER TABLE fallback_rows RENAME TO newer;
         CREATE TABLE fallback_rows (
             version  INTEGER NOT NULL,
@@ -50,7 +80,6 @@ def age(path: Path) -> None:
         ) WITHOUT ROWID;
         INSERT INTO fallback_rows SELECT version, segment, rank, video_id, score, sources, reason FROM newer;
         DROP TABLE newer;
-        DROP VIEW recommendations;
         ALTER TABLE recommendation_rows RENAME TO newer;
         CREATE TABLE recommendation_rows (
             version  INTEGER NOT NULL,
@@ -92,6 +121,51 @@ class TestSqliteStore(StoreContract):
             store.close()
 
 
+class TestSqliteDeltas(DeltaContract):
+    open_store = TestSqliteStore.open_store
+
+    def test_a_delta_writes_its_own_lists_only_and_its_rows_go_with_its_day(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8, keep=0)
+        delta(store, 1, (1, 2), base=1, keep=0)
+        delta(store, 2, (2,), base=2, keep=0)
+        own = "SELECT version, count(*) FROM recommendation_rows GROUP BY version"
+        assert query(path, own) == [(1, USERS * K), (2, 2 * K), (3, K)]
+        assert query(path, "SELECT DISTINCT version FROM fallback_rows") == [(3,)]
+        publish(store, 9, keep=0)
+        assert query(path, own) == [(4, USERS * K)]
+        assert query(path, "SELECT count(*) FROM delta_lists") == query(path, "SELECT count(*) FROM live_lists") == [(0,)]
+        assert query(path, "SELECT * FROM version_layers") == [(4, 4, 0)]
+
+    def test_plain_sql_reads_every_user_once_with_the_facts_of_the_list(self, path: Path) -> None:
+        store = SqliteStore(path)
+        publish(store, 8)
+        delta(store, 1, (3, 999), base=1)
+        delta(store, 2, (4,), base=2)
+        lists = query(
+            path, "SELECT user_id, model_version, as_of, expires_at, count(*) FROM recommendations GROUP BY 1, 2, 3, 4"
+        )
+        hours = {3: (1, "hour-1"), 4: (2, "hour-2"), 999: (1, "hour-1")}
+        assert lists == [
+            (user, name, f"2026-01-08T{number:02d}:00:00Z", f"2026-01-10T{number:02d}:00:00Z", K)
+            for user in (*range(1, USERS + 1), 999)
+            for number, name in [hours.get(user, (0, "model-8-1"))]
+        ]
+        assert [row[0] for row in query(path, "SELECT rank FROM recommendations WHERE user_id = 3 ORDER BY rank")] == [
+            1,
+            2,
+            3,
+            4,
+            5,
+        ]
+        assert query(path, "SELECT DISTINCT model_version, as_of FROM fallback_recommendations") == [
+            ("hour-2", "2026-01-08T02:00:00Z")
+        ]
+        assert query(path, "SELECT version, status, users, rows, base FROM publications") == [
+            (3, "live", 21, 105, 2), (2, "retired", 21, 105, 1), (1, "retired", 20, 100, None)
+        ]  # fmt: skip
+
+
 class TestRelations:
     COLUMNS = ("video_id", "score", "sources", "reason", "model_version", "as_of", "expires_at")
 
@@ -101,7 +175,7 @@ class TestRelations:
         for relation, columns in (
             ("recommendations", ("user_id", "rank", *self.COLUMNS, "rules", "propensity", *SCORE_PARTS)),
             ("fallback_recommendations", ("segment", "rank", *self.COLUMNS, "parent")),
-            ("publications", ("version", "as_of", "model_version", "status", "users", "rows", "published_at")),
+            ("publications", ("version", "as_of", "model_version", "status", "users", "rows", "published_at", "base")),
         ):
             cursor = connection.execute(f"SELECT * FROM {relation}")
             assert tuple(item[0] for item in cursor.description) == columns
@@ -124,8 +198,8 @@ class TestRelations:
         ]  # fmt: skip
         published = "2026-01-08T01:02:03Z"
         assert query(path, "SELECT * FROM publications") == [
-            (2, "2026-01-09T00:00:00Z", "model-9-2", "live", 20, 100, published),
-            (1, "2026-01-08T00:00:00Z", "model-8-1", "retired", 20, 100, published),
+            (2, "2026-01-09T00:00:00Z", "model-9-2", "live", 20, 100, published, None),
+            (1, "2026-01-08T00:00:00Z", "model-8-1", "retired", 20, 100, published, None),
         ]
 
     def test_a_user_is_looked_up_by_index_without_sorting(self, path: Path) -> None:
@@ -136,9 +210,10 @@ class TestRelations:
             ("SELECT * FROM fallback_recommendations WHERE segment = ? ORDER BY rank", "segment"),
         ):
             steps = [str(row[3]) for row in query(path, f"EXPLAIN QUERY PLAN {sql}", 1)]
-            assert steps[0] == "SEARCH p USING INDEX one_live (status=?)"
-            assert f"SEARCH r USING PRIMARY KEY (version=? AND {key}=?" in steps[1]
-            assert len(steps) == 2  # neither a scan nor a sort
+            lists = 1 if key == "segment" else 2  # of users: the full publication's, and those over it, merged
+            assert sum(step.endswith("USING INDEX one_live (status=?)") for step in steps) == 1
+            assert sum(step.startswith(f"SEARCH r USING PRIMARY KEY (version=? AND {key}=?") for step in steps) == lists
+            assert not [step for step in steps if "SCAN" in step.split() or "B-TREE" in step]  # neither a scan nor a sort
 
     def test_two_live_versions_are_impossible_in_the_file_itself(self, path: Path) -> None:
         store = SqliteStore(path)
@@ -210,13 +285,13 @@ class TestFile:
         publish(store, 8, 1)
         assert videos(store) == expected(8, 1)
 
-    @pytest.mark.parametrize(("version", "whose"), [(0, "an older"), (3, "a newer")])
+    @pytest.mark.parametrize(("version", "whose"), [(0, "an older"), (4, "a newer")])
     def test_other_schema_version_is_refused(self, path: Path, version: int, whose: str) -> None:
         publish(SqliteStore(path), 8, 1)
         query(path, f"PRAGMA user_version = {version}")
         for use in (SqliteStore.live, SqliteStore.next_generation):
             with pytest.raises(
-                ReelflowError, match=f"schema version {version}, expected 2, or one from 1 on; {whose} reelflow"
+                ReelflowError, match=f"schema version {version}, expected 3, or one from 1 on; {whose} reelflow"
             ):
                 use(SqliteStore(path))
 
@@ -235,13 +310,36 @@ class TestFile:
         assert path.read_bytes() == before
         publish(store, 9, 2)
         assert [sorted(row[1] for row in query(path, f"PRAGMA table_info({name})")) for name in relations] == now
-        assert query(path, "PRAGMA user_version") == [(2,)]
+        assert query(path, "PRAGMA user_version") == [(3,)]
         assert query(path, "SELECT version, segment, parent FROM fallback_rows WHERE rank = 1") == [
             (1, "all", None), (1, "country=DE", None), (2, "all", None), (2, "country=DE", "all")
         ]  # fmt: skip
         assert videos(store) == expected(9, 2)
         store.rollback()
         assert videos(store) == expected(8, 1)
+
+    def test_a_file_of_version_2_takes_a_delta_and_goes_back(self, path: Path) -> None:
+        publish(SqliteStore(path), 8, 1)
+        publish(SqliteStore(path), 9, 2)
+        relations = ("publication_log", "recommendations", "publications", "version_layers", "live_lists")
+        now = [sorted(row[1] for row in query(path, f"PRAGMA table_info({name})")) for name in relations]
+        age_to_2(path)
+        before, store = path.read_bytes(), SqliteStore(path)
+        live = store.live()
+        assert (live.version, live.root, live.root_as_of, live.layers) == (2, 2, day(9), 1)
+        assert RecommendationReader(store).get(3).as_of == day(9)
+        with store.snapshot() as snapshot:
+            assert [record.version for record in snapshot.publications()] == [2]
+        assert path.read_bytes() == before
+        store.next_generation()
+        store.rollback()  # to a version that knows of no layers
+        assert videos(store) == expected(8, 1)
+        store.rollback(2)
+        assert delta(store, 25, (3,), base=2).status == "live"
+        assert [sorted(row[1] for row in query(path, f"PRAGMA table_info({name})")) for name in relations] == now
+        assert [videos(store, user) for user in (3, 4)] == [of_hour(25), expected(9, 2)]
+        store.rollback()
+        assert videos(store, 3) == expected(9, 2)
 
     def test_a_migration_that_fails_leaves_the_file_as_it_was(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         publish(SqliteStore(path), 8, 1)
