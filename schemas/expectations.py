@@ -64,12 +64,12 @@ READS: Mapping[str, tuple[Table, ...]] = {
     "train_wals": _TRAINING,
     "train_towers": _TRAINING,
     "evaluate": _TRAINING,
-    "noise_floor": _TRAINING,
+    "noise_floor": (*_TRAINING, EVALUATION),
     "gate": (*_TRAINING, EVALUATION),
     "index": (USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT, QUERY_TEXT),
-    "recommend": (USER_FEATURES, VIDEO_FEATURES, QUERY_TEXT),
-    "scan": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS, USER_FEATURES, VIDEO_FEATURES),
-    "publish": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS),
+    "recommend": (INTERACTIONS, USER_FEATURES, VIDEO_FEATURES, QUERY_TEXT),
+    "scan": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS, INTERACTIONS, USER_FEATURES, VIDEO_FEATURES),
+    "publish": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS, INTERACTIONS, USER_FEATURES, VIDEO_FEATURES),
 }
 """Which tables of other stages a stage may read: it refuses to start while one of them is known to be bad."""
 
