@@ -14,7 +14,7 @@ from models.gate._differential import Compared, compare, differential_checks
 from models.gate._floors import NDCG, Floor, floor_checks, holm, judges
 from models.gate._functional import FunctionalConfig
 from models.gate._invariance import InvarianceConfig
-from models.gate._judge import Judgement, Material, judge, light
+from models.gate._judge import Judgement, Material, judge
 from models.gate._movement import movement
 from models.gate._overlap import jaccard, kept, rbo
 from models.gate._scene import Scene
@@ -45,7 +45,6 @@ __all__ = [
     "judge",
     "judges",
     "kept",
-    "light",
     "movement",
     "rbo",
 ]

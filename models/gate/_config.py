@@ -118,9 +118,6 @@ class GateConfig(Section):
     invariance: tuple[Annotated[InvarianceConfig, Field(discriminator="check")], ...]
     """G4: likewise."""
 
-    light: tuple[str, ...]
-    """Checks of ``functional`` and ``invariance`` that the light gate makes, by the value of their key ``check``."""
-
     @field_validator("invariance")
     @classmethod
     def _once(cls, checks: tuple[InvarianceConfig, ...]) -> tuple[InvarianceConfig, ...]:

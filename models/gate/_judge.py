@@ -1,4 +1,4 @@
-"""The whole gate on what a job has gathered, and the light one."""
+"""The whole gate on what a job has gathered."""
 
 from __future__ import annotations
 
@@ -94,39 +94,6 @@ def judge(config: GateConfig, evaluation: EvaluationConfig, material: Material) 
     checks += _declared(config.functional, "functional", scene) + _declared(config.invariance, "invariance", scene)
     verdict = Verdict.of(tuple(checks))
     return Judgement(verdict, compared.figures() if compared else None, moved, floors)
-
-
-def light(
-    config: GateConfig, scene: Scene, incumbent: Ensemble | None, noise_floor: Mapping[str, Any] | None = None
-) -> Verdict:
-    """Judge models that were only refreshed (fold-in, fine-tuning): no test split, seconds instead of a minute.
-
-    Asks whether all predictions are finite, how far they are from the incumbent's (the differential test in full), and the
-    checks that ``gate.light`` names.
-
-    Args:
-        config: the thresholds.
-        scene: the refreshed models, and the rows that they read.
-        incumbent: the models that are live.
-        noise_floor: of the last full training.
-
-    Raises:
-        ReelflowError: ``gate.light`` names a check that is not declared.
-    """
-    declared: dict[str, tuple[str, Callable[[Scene], Check]]] = {one.check: ("functional", one) for one in config.functional}
-    declared |= {one.check: ("invariance", one) for one in config.invariance}
-    if missing := [name for name in config.light if name not in declared]:
-        raise ReelflowError(
-            f"gate.light: found {', '.join(missing)}, expected checks that gate.functional or gate.invariance declares: "
-            f"{', '.join(declared)}"
-        )
-    checks, _, _ = _against_incumbent(config, scene, incumbent, None, noise_floor)
-    if not config.light:
-        checks.append(Check("light", False, None, None, "no checks declared: name some in gate.light"))
-    for name in config.light:
-        kind, one = declared[name]
-        checks += _asked(f"{kind}:{name}", lambda one=one: (one(scene),))  # type: ignore[misc]
-    return Verdict.of(tuple(checks))
 
 
 def floor_words(noise_floor: Mapping[str, Any] | None) -> str:

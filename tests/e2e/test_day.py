@@ -109,7 +109,6 @@ SETTINGS = {
             {"check": "row_order", "epsilon": 0.001, "users": 30, "videos": 50},
             {"check": "draws", "max_moved": 0.0, "users": 30},
         ],
-        "light": ["never_shown", "row_order"],
     },
 }
 FIRST, SECOND = "2026-01-07T00:00:00Z", "2026-01-08T00:00:00Z"

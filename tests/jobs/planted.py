@@ -76,7 +76,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
             {"check": "row_order", "epsilon": 0.001, "users": 20, "videos": 20},
             {"check": "draws", "max_moved": 0.0, "users": 20},
         ],
-        "light": ["never_shown", "row_order"],
     },
 }
 _ZERO = dict.fromkeys(("impressions", "views", "likes", "relevant"), 0.0)
