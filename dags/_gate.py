@@ -77,8 +77,8 @@ class Ask(HITLOperator):
 
 def question(verdict: Verdict, as_of: str, folder: Path) -> tuple[str, str]:
     """What a person is shown: a headline, and the verdict in Markdown."""
-    evaluation = folder / "evaluation" / "index.html"
-    pages = [f"- [the evaluation]({evaluation.as_uri()}): `{evaluation}`"] if evaluation.exists() else []
+    known = {"all that was asked": folder / "verdict.html", "the evaluation": folder / "evaluation" / "index.html"}
+    pages = [f"- [{name}]({page.as_uri()}): `{page}`" for name, page in known.items() if page.exists()]
     failed = verdict.failed or (verdict.reason,)
     body = [
         f"The gate refused the models as of **{as_of}**. What is live stays live unless you say yes.",

@@ -95,12 +95,14 @@ def test_anything_else_does_not(verdict, answers):
 def test_a_person_sees_what_failed_and_where_to_look(verdict, tmp_path):
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation" / "index.html").touch()
+    (tmp_path / "verdict.html").touch()
     subject, body = question(read_verdict(verdict(answered())), "2026-01-08T00:00:00Z", tmp_path)
     assert subject == "reelflow as of 2026-01-08T00:00:00Z: the gate refused. Publish all the same?"
     assert "- floor: 0.1" in body.splitlines()
     assert (
         f"- [the evaluation](file://{tmp_path}/evaluation/index.html): `{tmp_path}/evaluation/index.html`" in body.splitlines()
     )
+    assert f"- [all that was asked](file://{tmp_path}/verdict.html): `{tmp_path}/verdict.html`" in body.splitlines()
     assert f"- the verdict: `{tmp_path}/verdict.json`" in body.splitlines()
 
 
