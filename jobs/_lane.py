@@ -41,6 +41,8 @@ class HourlyConfig(Section):
     """Newest examples that fine-tuning reads at most: they bound its time; 0 for no fine-tuning."""
     renew_hours: float = Field(ge=0)
     """A list that expires within so many hours is made again, whether or not its user came back."""
+    keep_hours: float = Field(ge=0)
+    """Lists, bundles and versions in MLflow of hours that ended longer than this before the day that is live are removed."""
     spark_above_users: int = Field(ge=0)
     """More users than these are recommended for by Spark, fewer in the stage's own process."""
 

@@ -8,12 +8,14 @@ Bundles of another lane are versions of a model of their own, ``reelflow-<kind>-
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from conf import Section, load
 from conf.paths import paths
@@ -177,14 +179,26 @@ class Tracker:
 
     def incumbent(self, kind: str, before: datetime) -> Published | None:
         """The newest bundle older than ``before`` that was published and not rolled back, or None."""
-        versions: list[ModelVersion] = []
-        token: str | None = None
-        while token != "":
-            page = self._client.search_model_versions(f"name='{self._name(kind)}'", max_results=1000, page_token=token)
-            versions += [found for found in page if found.tags.get("published") == PUBLISHED and _as_of(found) < before]
-            token = page.token or ""
+        published = (found for found in self._versions(self._name(kind)) if found.tags.get("published") == PUBLISHED)
+        versions = (found for found in published if _as_of(found) < before)
         newest = max(versions, key=lambda found: (_as_of(found), int(found.version)), default=None)
         return None if newest is None else _published(kind, newest)
+
+    def forget(self, kind: str, lane: str, before: datetime) -> None:
+        """Delete the versions of another lane that are older than ``before``, with their runs and the artifacts on this disk.
+
+        A run whose artifacts lie elsewhere is marked as deleted: ``mlflow gc`` removes them.
+        """
+        name = f"{self._name(kind)}-{lane}"
+        held = {str(version) for version in self._aliases(name).values()}
+        for version in self._versions(name):
+            if _as_of(version) >= before or str(version.version) in held:
+                continue
+            self._client.delete_model_version(name, version.version)
+            place = urlparse(self._client.get_run(str(version.run_id)).info.artifact_uri)
+            if place.scheme in ("", "file"):
+                shutil.rmtree(place.path, ignore_errors=True)
+            self._client.delete_run(str(version.run_id))
 
     @staticmethod
     def fetch(published: Published) -> Bundle:
@@ -234,6 +248,23 @@ class Tracker:
         version = self._client.create_model_version(name, source, run_id, tags=tags)
         self._client.set_terminated(run_id)
         return version
+
+    def _versions(self, name: str) -> Iterator[ModelVersion]:
+        """Every version of a registered model."""
+        token: str | None = None
+        while token != "":
+            page = self._client.search_model_versions(f"name='{name}'", max_results=1000, page_token=token)
+            yield from page
+            token = page.token or ""
+
+    def _aliases(self, name: str) -> Mapping[str, str]:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found: Mapping[str, str] = self._client.get_registered_model(name).aliases
+        except MlflowException:
+            return {}
+        return found
 
     def _move(self, name: str, alias: str, version: ModelVersion) -> None:
         current = self._alias(name, alias)

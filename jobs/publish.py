@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _due, _lane, _last_scan, _recipe, _registry, _stage, _verdict
+from jobs import _bundles, _due, _lane, _last_scan, _old_hours, _recipe, _registry, _stage, _verdict
 from jobs._stage import Context, Report
 from jobs._tables import Manifest, Partition, Pending, Unit
 from jobs._tracking import Tracker
@@ -72,6 +72,8 @@ def run(context: Context) -> Report:
     )
     result = store.publish(publication, _batches(files), fallback, config.keep_versions)
     _registry.follow(store, tracker)
+    if due is None and result.status is Status.LIVE:
+        _old_hours.remove(context, tracker, context.as_of)
     facts = {"status": str(result.status), "version": result.version, "model_version": wanted.version}
     note = f"version {result.version} is {result.status}" + (
         ""

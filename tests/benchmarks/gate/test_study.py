@@ -1,7 +1,5 @@
 from collections import Counter
 
-import pytest
-
 from benchmarks.gate import _study, _table
 from benchmarks.gate._bad import KINDS
 
@@ -25,11 +23,3 @@ def test_the_table_counts_refusals_by_kind():
     assert _table.share(answers, good=False) == (1, 2)
     assert _table.share(answers, good=True) == (0, 1)
     assert _table.table(answers)[2].split() == ["NaN", "2", "1", "finite", "1"]
-
-
-@pytest.mark.slow
-def test_two_of_each_kind_are_detected(tmp_path):
-    """On a platform whose seed the study does not report."""
-    answers = list(_study.run(tmp_path, [1], _study.plan_of([1], 0, 2 * len(KINDS))))
-    assert len(answers) == 2 * len(KINDS)
-    assert [(one["kind"], one["seed"]) for one in answers if one["passed"]] == []
