@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conf import ConfigError
-from jobs import _stage, recommend
+from jobs import _lane, _stage, recommend
 from jobs._stage import Context
 from jobs._tables import Partition
 from jobs._window import iso
@@ -56,10 +56,17 @@ def run(context: Context, user_id: int, video_id: int) -> str:
     found = explain(config, catalogue, user, indexes, model.day, position=position)
     where = f"rank {found.rank} of the list" if found.rank else "not in the list"
     segment = config.segments[int(user.segment[0])].name
+    reasons = [f"  {reason}" for reason in (*_made_otherwise(context), *found.reasons)]
+    return "\n".join([f"{about}: {where} (segment {segment})", *reasons])
+
+
+def _made_otherwise(context: Context) -> list[str]:
+    """That a day's lists were made by other code, settings or inputs; of an hour, whose inputs the next replaces, nothing."""
+    if context.lane != _lane.DAILY:
+        return []
     (unit,) = recommend.plan(context, {})
     otherwise = f"the lists of that run were made otherwise ({unit.status.why}): this is how they would be now"
-    reasons = [f"  {reason}" for reason in (*([] if unit.status.current else [otherwise]), *found.reasons)]
-    return "\n".join([f"{about}: {where} (segment {segment})", *reasons])
+    return [] if unit.status.current else [otherwise]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("user_id", metavar="USER", type=int)
     parser.add_argument("video_id", metavar="VIDEO", type=int)
     parser.add_argument("--as-of", metavar="ISO", required=True, help="of the run whose list it is")
+    parser.add_argument("--lane", choices=_lane.LANES, default=_lane.DAILY, help="of that run (docs/lanes.md)")
     given = parser.parse_args(argv)
     try:
-        asked = argparse.Namespace(as_of=given.as_of, start=None, end=None, force=False)
+        asked = argparse.Namespace(as_of=given.as_of, start=None, end=None, force=False, lane=given.lane)
         print(run(_stage.context("explain", asked), given.user_id, given.video_id))
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | explain | error: {error}", file=sys.stderr, flush=True)

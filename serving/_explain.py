@@ -42,6 +42,7 @@ def explain_absence(store: ServingStore, user_id: int, video_id: int) -> str:
     if by is None:
         raise StoreError("recommendations: nothing has been published yet; expected a live version; run the publish stage")
     command = [sys.executable, "-m", "jobs.explain", str(user_id), str(video_id), "--as-of", to_text(by.as_of)]
+    command += [] if by.base is None else ["--lane", "hourly"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from jobs import _bundles, _due, gate, index, ingest, publish, recommend, refresh, scan
+from jobs import _bundles, _due, explain, gate, index, ingest, publish, recommend, refresh, scan
 from jobs._tables import Partition
 from jobs._window import DAY, HOUR, Window, iso
 from models.wals import FittedWals, confidence
@@ -115,6 +115,14 @@ class TestAnHour:
         others = np.array([user for user in old.users.ids.tolist() if user not in ACTIVE])
         assert new.user_vectors(others).tobytes() == old.user_vectors(others).tobytes()
         assert new.video_factors.tobytes() == old.video_factors.tobytes()
+
+    def test_a_list_of_it_can_be_explained(self, after_five):
+        user = next(iter(ACTIVE))
+        with after_five.environment():
+            said = explain.run(hourly(explain, FIVE), user, rows_of(after_five)[user][0][2])
+        assert said.splitlines()[0].startswith(f"user {user}, video ")
+        assert ": rank 1 of the list (segment " in said
+        assert "made otherwise" not in said
 
     def test_run_again_it_does_nothing(self, space):
         before, published = rows_of(space), store(space).publications()
