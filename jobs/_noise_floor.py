@@ -1,4 +1,4 @@
-"""The noise floor on disk: ``runs/<as_of>/noise_floor.json``, what it was measured on, and how long it holds."""
+"""The noise floor on disk: ``runs/<as_of>/two_seeds.json``, what it was measured on, and how long it holds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs._stage import Context
 from jobs._swap import read_json, replace_json
 from jobs._window import DAY, compact, parse_time
 
-FILE = "noise_floor.json"
+FILE = "two_seeds.json"
 _VOLUME = 2.0
 """A floor holds while there are at most so many times more or fewer examples."""
 

@@ -1,7 +1,7 @@
 """Measure the noise floor of the differential test (G2): how alike two trainings of the same data with other seeds are.
 
 Trains a twin of the final models of this ``as_of`` with other seeds, and compares it with them as the gate compares candidate
-and incumbent. Writes ``runs/<as_of>/noise_floor.json``. There is nothing to measure for where no incumbent exists. A floor that
+and incumbent. Writes ``runs/<as_of>/two_seeds.json``. There is nothing to measure for where no incumbent exists. A floor that
 was measured at most ``gate.noise_floor_days`` before is used again while code, settings and the volume of data are the same.
 """
 

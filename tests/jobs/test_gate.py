@@ -123,7 +123,7 @@ class TestVerdict:
             assert tags["gate.reason"] == verdict(judged)["reason"]
 
     def test_the_noise_floor_stands_beside_g1(self, judged):
-        measured = json.loads((judged.home / "runs" / "20260108T000000Z" / "noise_floor.json").read_text())
+        measured = json.loads((judged.home / "runs" / "20260108T000000Z" / "two_seeds.json").read_text())
         assert measured["measured_as_of"] == "2026-01-08T00:00:00Z"
         value = measured["figures"]["pooled"]["pooled_pearson"]
         assert -1 <= value < 1
