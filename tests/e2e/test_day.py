@@ -103,7 +103,6 @@ SETTINGS = {
         "functional": [
             {"check": "never_shown", "users": 50, "top": 2},
             {"check": "knows_recent", "min_share": 0.99, "hours": 24.0, "min_examples": 3},
-            {"check": "own_likes", "min_auc": {"wals": 0.6, "ranker": 0.5, "retrieval": 0.5}, "users": 50, "likes": 5},
         ],
         "invariance": [
             {"check": "row_order", "epsilon": 0.001, "users": 30, "videos": 50},
