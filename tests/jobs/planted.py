@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from jobs import evaluate, gate, index, noise_floor, train_towers, train_wals
+from jobs import _bundles, evaluate, gate, index, noise_floor, train_towers, train_wals
 from jobs._tables import Partition
+from jobs._tracking import PUBLISHED, Tracker
 from jobs._window import DAY, Window, floor_hour, iso, midnight
 from schemas import (
     EXAMPLE_FEATURES,
@@ -23,7 +24,7 @@ from schemas import (
     VIDEO_TEXT,
     VIDEO_VERSIONS,
 )
-from tests.builders import MADE_BY_HAND, NO_HISTORY, NO_TRENDS, Workspace, arrow, moment
+from tests.builders import MADE_BY_HAND, NO_HISTORY, NO_TRENDS, Workspace, arrow, moment, stage_context
 
 START, FIRST, SECOND = moment("2026-01-05T00:00"), moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
 USERS, VIDEOS = range(1, 41), range(100, 160)
@@ -174,3 +175,14 @@ def _write_features(space: Workspace, rows: list[dict[str, Any]], end: datetime)
     tables = {USER_FEATURES: users, USER_VERSIONS: users, VIDEO_FEATURES: videos, VIDEO_VERSIONS: videos}
     for table, known in {**tables, VIDEO_TEXT: videos, QUERY_TEXT: queries}.items():
         space.lake.write(table, Partition((end - DAY).date()), arrow(table, known), MADE_BY_HAND)
+
+
+def publish_by_hand(space: Workspace, as_of: datetime) -> None:
+    """Let the models of a day count as published, so that they are the next day's incumbent."""
+    with space.environment():
+        context, tracker = stage_context("publish", "--as-of", iso(as_of)), Tracker.open()
+        for kind in (_bundles.WALS, _bundles.TOWERS):
+            tracker.note_publication(_bundles.open_at(context, kind), "by-hand")
+            published = tracker.of_publication(kind, "by-hand")
+            assert published is not None
+            tracker.set_standing(published, PUBLISHED)

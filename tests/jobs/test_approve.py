@@ -8,13 +8,12 @@ from jobs import _bundles, _verdict, approve, gate, index, summary, train_wals
 from jobs._tracking import Tracker
 from schemas.errors import ReelflowError
 from tests.builders import Workspace, stage_context
-from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
+from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, publish_by_hand, train
 
 pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("--as-of", "2026-01-08T00:00:00Z")
 ANSWER = ("--by", "ann", "--at", "2026-01-08T07:00:00+02:00", "--reason", "a new market, see the plan")
-KINDS = ("wals", "towers")
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +21,7 @@ def refused(tmp_path_factory):
     """A first day that is published, and a second that no gate would pass."""
     space = planted(tmp_path_factory.mktemp("refused"))
     train(space, FIRST)
-    with space.environment():
-        tracker = Tracker.open()
-        for kind in KINDS:
-            tracker.promote(_bundles.open_at(stage_context("gate", "--as-of", FIRST.isoformat()), kind))
+    publish_by_hand(space, FIRST)
     train(space, SECOND)
     strict = Workspace(space.home, settings(min_correlation=1.0))
     assert strict.run(gate, *ARGUMENTS).facts["passed"] is False

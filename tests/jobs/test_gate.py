@@ -5,13 +5,13 @@ from urllib.parse import urlparse
 import pytest
 
 from jobs import _bundles, _gate_material, _verdict, evaluate, gate
-from jobs._tracking import PUBLISHED, Tracker
+from jobs._tracking import Tracker
 from models.bundle import open_bundle, seal
 from models.ensemble import Ensemble
 from models.gate import compare
 from schemas.errors import ReelflowError
 from tests.builders import Workspace, stage_context
-from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
+from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, publish_by_hand, train
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +24,7 @@ def judged(tmp_path_factory):
     """The first day is published, the second trained and judged."""
     space = planted(tmp_path_factory.mktemp("judged"))
     train(space, FIRST)
-    promote(space, FIRST)
+    publish_by_hand(space, FIRST)
     train(space, SECOND)
     return space
 
@@ -38,16 +38,6 @@ def space(judged, tmp_path):
 def context_of(space, end=SECOND):
     with space.environment():
         return stage_context("gate", "--as-of", end.isoformat())
-
-
-def promote(space, end):
-    with space.environment():
-        tracker = Tracker.open()
-        for kind in KINDS:
-            tracker.note_publication(_bundles.open_at(context_of(space, end), kind), "by-hand")
-            published = tracker.of_publication(kind, "by-hand")
-            assert published is not None
-            tracker.set_standing(published, PUBLISHED)
 
 
 def bundle(space, kind, end=SECOND):

@@ -213,5 +213,5 @@ class TestModels:
         verdict = space.home / "runs/20260108T000000Z/verdict.json"
         verdict.write_text(json.dumps(json.loads(verdict.read_text()) | {"passed": False}))
         found = states(space, "--as-of", iso(SECOND), stages=plan.MODEL_STAGES)
-        assert [name for name, _ in found] == ["bundle wals", "bundle towers", "evaluation", "verdict"]
+        assert [name for name, _ in found] == ["bundle wals", "bundle towers", "evaluation", "noise floor", "verdict"]
         assert set(found.values()) == {"up to date"}
