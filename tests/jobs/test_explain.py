@@ -13,6 +13,8 @@ from schemas.errors import ReelflowError
 from tests.builders import Workspace, stage_context
 from tests.jobs.planted import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, VIDEOS, build_index, planted, train
 
+pytestmark = pytest.mark.slow
+
 TODAY = Partition((SECOND - DAY).date())
 
 

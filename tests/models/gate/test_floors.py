@@ -144,6 +144,7 @@ class TestIncumbent:
         assert check(found, "not_worse_than_incumbent").passed
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_below_alpha_over_many_slices():
     """40 candidates as good as the incumbent, 10 slices each: at most 1 % may be refused, and 2 of 40 are within chance."""
     refused = 0
