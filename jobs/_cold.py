@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from jobs._recipe import canonical
-from jobs._swap import swap
+from jobs._swap import flush, swap
 from jobs._tables import ARCHIVED, MANIFEST, Lake, Manifest, Partition, TableError
 from models.bundle import sha256
 from schemas import Table
@@ -126,7 +126,7 @@ def _copy(source: Path, staged: Path, manifest: Manifest, text: bytes) -> None:
     for file in manifest.files:
         _flushed_copy(source / file["name"], staged / file["name"])
     _write(staged / MANIFEST, text)
-    _flush(staged)
+    flush(staged)
     if _damage(staged, manifest):
         why = _damage(source, manifest) or f"the copy in {staged} is not: that file system damages what it is given"
         raise TableError(
@@ -180,21 +180,12 @@ def _write(path: Path, text: bytes) -> None:
         os.fsync(out.fileno())
 
 
-def _flush(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _flush_up(folder: Path, root: Path) -> None:
     """Make a folder durable, and every folder that leads to it from the root."""
     while folder != root:
-        _flush(folder)
+        flush(folder)
         folder = folder.parent
-    _flush(root)
+    flush(root)
 
 
 def _text(folder: Path) -> bytes | None:

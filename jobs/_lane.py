@@ -11,13 +11,13 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from conf import Section
-from jobs._window import compact, floor_day, iso, last_day
+from jobs._window import floor_day, from_compact, iso, last_day
 
 if TYPE_CHECKING:
     from jobs._stage import Context
@@ -79,9 +79,5 @@ def overtaken(context: Context) -> str | None:
 def _begun(context: Context) -> Iterator[datetime]:
     """The ``as_of`` of every run whose folder is there."""
     for folder in context.paths.runs.glob(f"*/{BEGUN}"):
-        try:
-            found = datetime.strptime(folder.parent.name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        except ValueError:
-            continue
-        assert compact(found) == folder.parent.name
-        yield found
+        if found := from_compact(folder.parent.name):
+            yield found

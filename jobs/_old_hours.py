@@ -7,7 +7,7 @@ in ``runs/`` stay, they are small and tell what happened.
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from conf import load
@@ -15,7 +15,7 @@ from jobs._lane import HOURLY, HourlyConfig
 from jobs._registry import KINDS
 from jobs._stage import Context
 from jobs._tracking import LANE, Tracker
-from jobs._window import compact
+from jobs._window import from_compact
 from models.bundle import BundleError, open_bundle
 
 
@@ -45,14 +45,7 @@ def remove(context: Context, tracker: Tracker, live_since: datetime) -> int:
 
 def _older(root: Path, before: datetime) -> list[Path]:
     """The folders of ``root`` that are named by an ``as_of`` before a moment."""
-    return [folder for folder in root.glob("*Z") if folder.name < compact(before) and _moment(folder.name)]
-
-
-def _moment(name: str) -> datetime | None:
-    try:
-        return datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        return None
+    return [folder for folder in root.glob("*Z") if (at := from_compact(folder.name)) and at < before]
 
 
 def _is_of_an_hour(folder: Path, kind: str) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs._swap import flush
 from jobs._worker import Model, recommend_batches
 from schemas import RECOMMENDATIONS, USER_FEATURES
 
@@ -105,9 +106,9 @@ def make_part(work: Work, part: Part) -> None:
                 waiting = []
         if waiting:
             file.write_table(pa.Table.from_batches(waiting), row_group_size=2 * _ROWS_PER_GROUP)
-    _sync(staged)
+    flush(staged)
     staged.replace(target)
-    _sync(work.folder)
+    flush(work.folder)
 
 
 def link(work: Work, parts: Sequence[Part], staged: Path) -> None:
@@ -148,12 +149,3 @@ def _rows(work: Work, part: Part) -> Iterator[pa.Table]:
                     if start < stop:
                         found = pa.Table.from_batches([batch.slice(start, stop - start)])
                         yield found.select(USER_FEATURES.columns).cast(USER_FEATURES.arrow)
-
-
-def _sync(path: Path) -> None:
-    """Have a file, or the names in a directory, survive a crash of the machine."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -33,6 +33,15 @@ def swap(staged: Path, live: Path) -> None:
         shutil.rmtree(staged)
 
 
+def flush(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a crash of the machine."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def replace_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole: a reader, or a run after a kill, finds the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -191,7 +191,7 @@ class Tracker:
         """
         name = f"{self._name(kind)}-{lane}"
         held = {str(version) for version in self._aliases(name).values()}
-        for version in self._versions(name):
+        for version in list(self._versions(name)):  # a page begins at a place, which a deletion would move
             if _as_of(version) >= before or str(version.version) in held:
                 continue
             self._client.delete_model_version(name, version.version)

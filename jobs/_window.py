@@ -62,6 +62,15 @@ def compact(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
+def from_compact(name: str) -> datetime | None:
+    """The time that ``compact`` wrote; None for any other name."""
+    try:
+        found = datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return found if compact(found) == name else None
+
+
 def micros(moment: datetime) -> int:
     """Microseconds since 1970, exactly: a product with ``timestamp()``, a float, can be one off."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
