@@ -102,7 +102,7 @@ def ask_task(settings: Settings, stages: Stages, notifiers: list[BaseNotifier]) 
         stages=stages,
         params={"reason": reason},
         notifiers=notifiers,
-        **{**common, "retries": 0},
+        **common,
     )
 
 

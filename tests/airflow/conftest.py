@@ -14,7 +14,7 @@ import pytest
 from .stack import Stack, running
 from .standins import REPOSITORY, make_repository
 
-APPROVAL_SECONDS = 25.0
+APPROVAL_SECONDS = 40.0
 
 
 @pytest.fixture(scope="session")

@@ -196,7 +196,9 @@ class Stack:
         """Wait for a run's end; its tasks' states."""
         wait_for(lambda: self.state(dag_id, run_id) in {"success", "failed"}, f"the end of {dag_id} {run_id}", seconds)
         states = self.states(dag_id, run_id)
-        assert self.state(dag_id, run_id) == expected, states
+        if self.state(dag_id, run_id) != expected:
+            said = [f"{task}:\n{self.task_log(dag_id, run_id, task)[-3000:]}" for task, state in states.items() if state == "failed"]
+            raise AssertionError("\n\n".join([f"{run_id} is not {expected}: {states}", *said, self.log("scheduler")[-3000:]]))
         return states
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
