@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -33,11 +33,14 @@ from models.wals import WalsConfig
 Mask = npt.NDArray[np.bool_]
 
 EARLY, HOLDOUT, FINAL = "early", "holdout", "final"
+AGES = (EARLY, HOLDOUT, FINAL)
+JUDGED = (HOLDOUT, FINAL)
+"""What the gate looks at; the third only chooses the weights."""
 _DAYS = ("2026-01-11T00:00:00Z", "2026-01-12T00:00:00Z")
 SETTINGS: dict[str, Any] = {
     "window": {"lookback_days": 6, "history_days": 6},
     "simulate": {
-        "users": 300, "videos": 500, "days": 7, "start": "2026-01-05", "sessions_per_user_day": 1.5, "relevant_rate": 0.1,
+        "users": 1000, "videos": 600, "days": 7, "start": "2026-01-05", "sessions_per_user_day": 1.5, "relevant_rate": 0.1,
         "malformed_fraction": 0.0, "duplicate_fraction": 0.0,
     },
     "expectations": {"max_label_rate": 1.0},
@@ -124,8 +127,8 @@ def day(place: int) -> Day:
     return Day(context, data, validation, test, load("recommend", RecommendConfig))
 
 
-def train(of: Day, seed: int, recipe: Recipe | None = None) -> dict[str, Ensemble]:
-    """Train the models of all three ages, as the training stages do, with a number of epochs that is given."""
+def train(of: Day, seed: int, recipe: Recipe | None = None, ages: Sequence[str] = AGES) -> dict[str, Ensemble]:
+    """Train the models of all three ages, or some, as the training stages do, with a number of epochs that is given."""
     how, data = recipe or Recipe(), of.data
     everything = np.ones(data.examples.num_rows, dtype=bool)
     masks = {EARLY: data.train, HOLDOUT: data.train | data.validation, FINAL: everything}
@@ -136,7 +139,7 @@ def train(of: Day, seed: int, recipe: Recipe | None = None) -> dict[str, Ensembl
         place = data.examples.schema.get_field_index("label")
         data = dataclasses.replace(data, examples=data.examples.set_column(place, "label", pa.array(labels)))
     kept = _kept(data, how)
-    return {name: _fit(data, (everything if how.leak else masks[name]) & kept, ends[name], how, seed) for name in masks}
+    return {name: _fit(data, (everything if how.leak else masks[name]) & kept, ends[name], how, seed) for name in ages}
 
 
 def weighed(of: Day, models: Mapping[str, Ensemble]) -> RecommendConfig:

@@ -4,7 +4,9 @@ The candidate's and the incumbent's models that are judged have not seen the tes
 are drawn anew (Poisson bootstrap, ``models.metrics``), so that what both lists share cancels out.
 
 - Against a baseline the candidate has to prove itself: the lower end of the interval of the difference must clear the floor.
-  No evidence is no pass. In a slice only a figure significantly below the floor refuses, for a slice is small.
+  No evidence is no pass. Where the interval holds 0 and an incumbent has figures of the same users, the comparison with the
+  incumbent decides: to refuse would keep models that are no better proven. In a slice only a figure significantly below the
+  floor refuses, for a slice is small.
 - Against the incumbent only a significant inferiority beyond the margin refuses.
 - Tests of one question are corrected together (Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979), so that
   the chance of refusing a candidate for noise is at most ``alpha`` however many slices there are. Their p-values come from the
@@ -150,14 +152,15 @@ def floor_checks(config: GateConfig, found: Judges | None, why: str = "") -> tup
         checks.append(check)
         made += floor
     limits = {name: config.floors.min_slice_ratio for name in ratios if ratios[name] is not None}
-    # Slices of users only: a baseline that never shows a new video is at an advantage where only older ones count.
-    people = [part for part in found.parts[1:] if part.of_users]
-    slices = _tested(config.floors, found, [(name, NDCG, ratio) for name, ratio in limits.items()], people)
+    # Slices of users only: who never shows a new video, as models of yesterday cannot, is at an advantage where only older
+    # ones count.
+    people = [part for part in found.parts if part.of_users]
+    slices = _tested(config.floors, found, [(name, NDCG, ratio) for name, ratio in limits.items()], people[1:])
     checks.append(_none_below(config.floors, "floor_of_slices", slices, "popularity serves these users better"))
     made += slices
     if any(INCUMBENT in part.figures for part in found.parts):
         wanted = [(INCUMBENT, metric, 1 - config.floors.margin) for metric in config.floors.metrics]
-        against = _tested(config.floors, found, wanted, found.parts)
+        against = _tested(config.floors, found, wanted, people)
         checks.append(_none_below(config.floors, "not_worse_than_incumbent", against, "keep what is live, and find out why"))
         wanted = [(INCUMBENT, metric, config.floors.max_ratio_to_incumbent) for metric in config.floors.metrics]
         too_good = _tested(config.floors, found, wanted, found.parts[:1], above=True)
@@ -187,16 +190,27 @@ def _baseline(config: FloorsConfig, found: Judges, name: str, ratio: float | Non
         return Check(title, True, None, ratio, f"no judged user belongs to a segment: {name} has no lists to compare with"), []
     floor = _floor(found, found.parts[0], name, NDCG, ratio)
     sure = floor.users >= config.min_users
-    passed = sure and floor.low >= 0 and floor.value > 0
+    proven = floor.low >= 0
+    left = not proven and floor.high >= 0 and INCUMBENT in found.parts[0].figures
+    passed = sure and (proven or left) and floor.value > 0
     times = f"{floor.value / floor.other:.3f} times {name}'s {floor.other:.4f}" if floor.other > 0 else f"and {name}'s is 0"
     said = f"{NDCG} is {floor.value:.4f}, {times}, for {floor.users} users; "
     if sure:
         said += (
             f"less {ratio:g} times that it is {floor.low:+.4f} to {floor.high:+.4f}, of which the lower end must not be below 0"
         )
+        said += ": it cannot be told, so that the comparison with the incumbent decides" if left else ""
     else:
         said += f"too few to tell, at least {config.min_users} are needed"
-    outcome = "clears" if passed else "cannot tell" if sure and floor.high >= 0 else "below" if sure else "too few users"
+    outcome = (
+        "clears"
+        if sure and proven and passed
+        else "cannot tell"
+        if sure and floor.high >= 0
+        else "below"
+        if sure
+        else "too few users"
+    )
     value = floor.value / floor.other if floor.other > 0 else None
     return Check(title, bool(passed), value, ratio, said), [replace(floor, outcome=outcome)]
 

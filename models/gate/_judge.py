@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,8 +78,10 @@ def judge(config: GateConfig, evaluation: EvaluationConfig, material: Material) 
         evaluation: section ``evaluation``, whose slices and intervals the floors have.
         material: what is judged.
     """
-    scene = material.scene
+    scene = replace(material.scene, incumbent=material.incumbent)
     checks, compared, moved = _against_incumbent(config, scene, material.incumbent, material.trouble, material.noise_floor)
+    if compared is None:
+        scene = replace(scene, incumbent=None)
     checks += [_finite_metrics(material.metrics), *_roc_auc(config, material.roc_auc), _blind(material)]
     floors: tuple[Floor, ...] = ()
 

@@ -37,6 +37,7 @@ class Scene:
         examples: EXAMPLES of the look-back.
         at: when the lists would be shown.
         seed: of every draw.
+        incumbent: the models that are live; ``None`` where there are none, or they cannot be read.
     """
 
     models: Ensemble
@@ -47,6 +48,7 @@ class Scene:
     examples: pa.Table
     at: datetime
     seed: int = 0
+    incumbent: Ensemble | None = None
 
     @cached_property
     def catalogue(self) -> Catalogue:

@@ -61,6 +61,14 @@ def test_a_baseline_must_be_cleared_by_the_lower_end(final, passed):
     assert check(found, "ndcg@10_against_popularity").passed is passed
 
 
+@pytest.mark.parametrize(("final", "passed"), [(0.30, True), (0.20, True), (0.05, False)])
+def test_what_cannot_be_told_is_left_to_the_comparison_with_the_incumbent(final, passed):
+    popular, old = figures(0.2, seed=1), figures(0.2, seed=2)
+    found = check(floor_checks(config(), everybody(figures(final), popular, old)), "ndcg@10_against_popularity")
+    assert found.passed is passed
+    assert ("the comparison with the incumbent decides" in found.detail) is (final == 0.2)
+
+
 def test_the_same_figures_clear_a_floor_below_them():
     found = floor_checks(config(), everybody(figures(0.2), figures(0.2)))
     assert check(found, "ndcg@10_against_popularity").passed  # 0.95 times itself, user by user
@@ -130,6 +138,11 @@ class TestIncumbent:
     def test_noise_does_not(self):
         popular, old, new = figures(0.1, seed=1), figures(0.4, seed=2), figures(0.4, seed=3)
         assert check(floor_checks(config(), everybody(new, popular, old)), "not_worse_than_incumbent").passed
+
+    def test_videos_are_no_slice_of_users(self):
+        popular, old = figures(0.1, seed=1), figures(0.4)
+        parts = everybody(old, popular, old, **{"videos older": (np.arange(USERS), {"final": 0 * old})})
+        assert check(floor_checks(config(), parts), "not_worse_than_incumbent").passed
 
     def test_too_good_to_be_true_is_a_leak(self):
         popular, old = figures(0.1, seed=1), figures(0.2)

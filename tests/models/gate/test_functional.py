@@ -104,3 +104,31 @@ def test_nothing_to_check_by_passes_only_where_it_is_not_needed(good, check):
 def test_a_catalogue_that_retrieval_does_not_know_is_not_recent(good):
     found = declared("functional", "knows_recent")(with_models(good, retrieval=Retrieval(last=VIDEOS // 2)))
     assert not found.passed
+
+
+class TestOwnLikesBesideAnIncumbent:
+    """How well users can be known differs from platform to platform: the incumbent shows it."""
+
+    check = declared("functional", "own_likes")
+
+    @staticmethod
+    def knowing_little(of):
+        """Users under so much noise that the ranker tells their likes from others' in 58 of 100 pairs."""
+        return all_of(
+            of, users=lambda v: v + 5 * np.abs(v).mean() * np.random.default_rng(1).normal(size=v.shape).astype(np.float32)
+        )
+
+    def test_one_as_good_as_the_incumbent_passes(self, good):
+        weak = self.knowing_little(good)
+        alone = self.check(weak)
+        assert not alone.passed
+        assert 0.5 < alone.value < 0.6
+        beside = self.check(replace(weak, incumbent=weak.models))
+        assert beside.passed
+        assert beside.value == alone.value
+        assert beside.threshold == pytest.approx(0.5 + 0.6 * (alone.value - 0.5))
+
+    def test_one_that_knows_far_less_does_not_whatever_the_threshold(self, good):
+        weak = self.knowing_little(good)
+        assert not self.check(replace(weak, incumbent=good.models)).passed
+        assert not self.check(replace(that_mix_up_users(weak), incumbent=weak.models)).passed
