@@ -1,4 +1,4 @@
-"""Thresholds for the small platforms of the study."""
+"""Sizes for the small platforms of the study."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from models.gate import GateConfig
 
 
 def config() -> GateConfig:
-    """Section ``gate`` with what is tuned for platforms of this size, on platforms whose seeds the study does not report."""
+    """Section ``gate`` with its own thresholds, and drawn users, videos and topics as a platform of this size has them."""
     found = load("gate", GateConfig)
     few = {"users": 20, "videos": 60, "topics": 5, "history": 6, "min_videos": 20}
     asked = {
