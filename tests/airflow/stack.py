@@ -179,6 +179,11 @@ class Stack:
         """The runs of a DAG by their id."""
         return {run["dag_run_id"]: run for run in self.get(f"/dags/{dag_id}/dagRuns", limit=100)["dag_runs"]}
 
+    def scheduled(self, dag_id: str) -> list[str]:
+        """The runs that the schedule started, once there are any."""
+        found = lambda: [run for run, about in self.runs(dag_id).items() if about["run_type"] == "scheduled"]  # noqa: E731
+        return list(wait_for(found, f"a scheduled run of {dag_id}"))
+
     def state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""
         return str(self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
@@ -197,7 +202,9 @@ class Stack:
         wait_for(lambda: self.state(dag_id, run_id) in {"success", "failed"}, f"the end of {dag_id} {run_id}", seconds)
         states = self.states(dag_id, run_id)
         if self.state(dag_id, run_id) != expected:
-            said = [f"{task}:\n{self.task_log(dag_id, run_id, task)[-3000:]}" for task, state in states.items() if state == "failed"]
+            said = [
+                f"{task}:\n{self.task_log(dag_id, run_id, task)[-3000:]}" for task, state in states.items() if state == "failed"
+            ]
             raise AssertionError("\n\n".join([f"{run_id} is not {expected}: {states}", *said, self.log("scheduler")[-3000:]]))
         return states
 
