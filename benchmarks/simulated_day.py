@@ -1,12 +1,12 @@
 """``.venv-airflow/bin/python -m benchmarks.simulated_day [--users N] [--hours N]``: both lanes on one Airflow, for a day.
 
-Starts all of Airflow with the real stages on a simulated platform (``tests.airflow.platform``: small models, one core for Spark).
-A daily run is published; ``--alone`` hours go over it with nothing beside them, of which the first catches up with its day;
-at midnight the next daily run begins, and the hours of the new day go on beside and after it. The logs of an hour arrive when
-the hour before is done, so an hour takes as long as its run: the machine never rests, which it would with hours of sixty minutes.
+Starts all of Airflow with the real stages on a simulated platform (``tests.airflow.platform``: small models, one core for
+Spark). A daily run is published; ``--alone`` hours go over it with nothing beside them, of which the first catches up with its
+day; at midnight the next daily run begins, and the hours of the new day go on beside and after it. The logs of an hour arrive
+when the hour before is done: the machine never rests, as it would with hours of sixty minutes.
 
 Prints one line for each run: seconds from the arrival of the logs to the live table (*fresh*), seconds of the run and of its
-stages, lists made, and the machine's load. A reader looks at the store all the while: a version must always show the same rows.
+tasks, lists made, and the machine's load. A reader looks at the store all the while: a version must always show the same rows.
 """
 
 from __future__ import annotations

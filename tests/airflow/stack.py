@@ -181,7 +181,10 @@ class Stack:
 
     def scheduled(self, dag_id: str) -> list[str]:
         """The runs that the schedule started, once there are any."""
-        found = lambda: [run for run, about in self.runs(dag_id).items() if about["run_type"] == "scheduled"]  # noqa: E731
+
+        def found() -> list[str]:
+            return [run for run, about in self.runs(dag_id).items() if about["run_type"] == "scheduled"]
+
         return list(wait_for(found, f"a scheduled run of {dag_id}"))
 
     def state(self, dag_id: str, run_id: str) -> str:
@@ -207,6 +210,20 @@ class Stack:
             ]
             raise AssertionError("\n\n".join([f"{run_id} is not {expected}: {states}", *said, self.log("scheduler")[-3000:]]))
         return states
+
+    def asked(self, dag_id: str, run_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+        """Wait until the task ``ask`` waits for a person and may be answered; the question.
+
+        Some five seconds after the question the process that asked has ended. Airflow takes its end for that of the task if
+        an answer has started the task again meanwhile: no person is that quick, a test is.
+        """
+        wait_for(lambda: self.states(dag_id, run_id)["ask"] == "awaiting_input", "the question", seconds)
+        attempt = self.tasks(dag_id, run_id)["ask"]["try_number"]
+        key = f"TaskInstanceKey(dag_id='{dag_id}', task_id='ask', run_id='{run_id}', try_number={attempt},"
+        ended = f"executor event with state success for task instance {key}"
+        wait_for(lambda: ended in self.log("scheduler"), "the end of the process that asked")
+        found: dict[str, Any] = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/ask/-1/hitlDetails")
+        return found
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         """What a task said."""

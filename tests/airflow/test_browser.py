@@ -96,13 +96,13 @@ def test_a_week_of_history(stack: Stack, world: World, page: Any) -> None:
 def test_an_answer_to_the_gate(stack: Stack, world: World, page: Any) -> None:
     """The live run of yesterday was refused: ann says yes on the page that Airflow has for it."""
     today = datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z")
-    live = next(run for run, about in stack.runs(DAILY).items() if about["run_type"] == "scheduled")
+    (live,) = stack.scheduled(DAILY)
     wait_for(lambda: stack.states(DAILY, live)["ask"] in {"awaiting_input", "success"}, "the question", 1800)
     if stack.states(DAILY, live)["ask"] == "success":  # it was not answered while the week was made: ask again
         stack.send("POST", f"/dags/{DAILY}/clearTaskInstances", {
             "dry_run": False, "dag_run_id": live, "task_ids": ["ask"], "include_downstream": True, "only_failed": False,
         })  # fmt: skip
-        wait_for(lambda: stack.states(DAILY, live)["ask"] == "awaiting_input", "the question again")
+    stack.asked(DAILY, live)
     page.goto(f"{stack.url}/dags/{DAILY}/runs/{live}/tasks/ask/required_actions?map_index=-1")
     page.get_by_text("correlation: over 9 unseen pairs").wait_for()
     assert not page.get_by_role("button", name="Publish all the same").is_enabled()  # not without a reason
