@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -30,7 +31,7 @@ def settings(users: int, days: int) -> dict[str, Any]:
         "window": {"lookback_days": 3},
         "simulate": {
             "users": users, "videos": 500, "days": days, "start": f"{START:%Y-%m-%d}", "sessions_per_user_day": 1.0,
-            "relevant_rate": 0.1, "malformed_fraction": 0.0, "duplicate_fraction": 0.01,
+            "relevant_rate": 0.1, "malformed_fraction": 0.0, "duplicate_fraction": 0.0,
         },
         "popularity": {"min_events": 1.0},
         "wals": {"factors": 8, "iterations": 5, "regularization": 5.0},
@@ -113,6 +114,26 @@ def arrive(home: Path, until: datetime) -> None:
             there = home / "raw" / "interactions" / folder.parent.name / folder.name
             there.parent.mkdir(parents=True, exist_ok=True)
             folder.rename(there)
+
+
+def last_acted(home: Path, since: datetime) -> dict[int, str]:
+    """By user, the end of the last hour in which they did something or were shown something, by the raw logs alone.
+
+    Args:
+        home: of the platform; hours that are yet to arrive do not count.
+        since: users who did nothing from this time on are left out.
+    """
+    places = home / "raw" / "interactions" / "dt=*" / "hr=*" / "*"
+    query = " UNION ALL ".join(
+        f"SELECT user_id::BIGINT AS user_id, occurred_at::TIMESTAMP AS moment FROM {reader}('{places}.{ending}')"
+        for reader, ending in (("read_parquet", "parquet"), ("read_json", "jsonl"), ("read_csv", "csv"))
+    )
+    last = "strftime(date_trunc('hour', max(moment)) + INTERVAL 1 HOUR, '%Y-%m-%dT%H:%M:%SZ')"
+    query = f"SELECT user_id, {last} FROM ({query}) WHERE moment >= '{since:%Y-%m-%d %H:%M:%S}' GROUP BY user_id"
+    code = (
+        "import duckdb, json, sys; duckdb.sql(\"SET TimeZone = 'UTC'\"); print(json.dumps(duckdb.sql(sys.argv[1]).fetchall()))"
+    )
+    return dict(json.loads(in_stages_environment("-c", code, query)))
 
 
 def rows(home: Path, query: str) -> list[tuple[Any, ...]]:

@@ -49,7 +49,7 @@ def receiving() -> Iterator[Received]:
 
     class Mails:
         async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - its name is given
-            parsed = email.message_from_bytes(envelope.content, policy=email.policy.default)
+            parsed = email.message_from_bytes(envelope.content.replace(b"\r\n", b"\n"), policy=email.policy.default)
             found.mails.append(cast(EmailMessage, parsed))
             return "250 OK"
 
