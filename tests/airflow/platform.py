@@ -119,17 +119,25 @@ def arrive(home: Path, until: datetime) -> None:
 def last_acted(home: Path, since: datetime) -> dict[int, str]:
     """By user, the end of the last hour in which they did something or were shown something, by the raw logs alone.
 
+    Events about videos that no snapshot knows yet do not count: they are refused until one does.
+
     Args:
         home: of the platform; hours that are yet to arrive do not count.
-        since: users who did nothing from this time on are left out.
+        since: a midnight; users who did nothing from this time on are left out.
     """
     places = home / "raw" / "interactions" / "dt=*" / "hr=*" / "*"
     query = " UNION ALL ".join(
-        f"SELECT user_id::BIGINT AS user_id, occurred_at::TIMESTAMP AS moment FROM {reader}('{places}.{ending}')"
+        f"SELECT user_id::BIGINT AS user_id, video_id, occurred_at::TIMESTAMP AS moment FROM {reader}('{places}.{ending}')"
         for reader, ending in (("read_parquet", "parquet"), ("read_json", "jsonl"), ("read_csv", "csv"))
     )
     last = "strftime(date_trunc('hour', max(moment)) + INTERVAL 1 HOUR, '%Y-%m-%dT%H:%M:%SZ')"
-    query = f"SELECT user_id, {last} FROM ({query}) WHERE moment >= '{since:%Y-%m-%d %H:%M:%S}' GROUP BY user_id"
+    videos = (
+        f"SELECT video_id FROM read_parquet('{home}/raw/videos/*/*', hive_partitioning = true) WHERE dt <= '{since:%Y-%m-%d}'"
+    )
+    query = (
+        f"SELECT user_id, {last} FROM ({query}) WHERE moment >= '{since:%Y-%m-%d %H:%M:%S}'"
+        f" AND (video_id IS NULL OR video_id IN ({videos})) GROUP BY user_id"
+    )
     code = (
         "import duckdb, json, sys; duckdb.sql(\"SET TimeZone = 'UTC'\"); print(json.dumps(duckdb.sql(sys.argv[1]).fetchall()))"
     )
