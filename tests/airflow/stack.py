@@ -69,9 +69,9 @@ class Stack:
         (self.home / "airflow").mkdir(parents=True, exist_ok=True)
         (self.home / "airflow" / "passwords.json").write_text(json.dumps(PASSWORDS), encoding="utf-8")
         self.command("db", "migrate")
-        self.make_pools()
         for component in COMPONENTS:
             self.start_component(component)
+        self.make_pools()  # before any DAG is switched on
         wait_for(self._healthy, "Airflow's health")
         self.api.headers["Authorization"] = f"Bearer {self.token('admin')}"
         wait_for(self.dags, "the first DAG")
@@ -86,7 +86,10 @@ class Stack:
 
     def stop(self) -> None:
         """End everything, processes of tasks included."""
-        for name in reversed(COMPONENTS):
+        for process in self._processes.values():  # all are told before any is waited for
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        for name in COMPONENTS:
             self.kill_component(name, signal.SIGTERM)
         self.api.close()
         if self._postgres is not None:
