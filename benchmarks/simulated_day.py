@@ -46,6 +46,8 @@ class Run:
     """From the arrival of its logs to the first look at which its version was live; None: it never was."""
     run_seconds: float
     """As Airflow has it, from the run's start to its end."""
+    processor_seconds: float
+    """Of all of Airflow and its tasks meanwhile, so of a run beside it as well."""
     stages: dict[str, float]
     """Seconds of each task that did not wait or skip."""
     users: int
@@ -55,18 +57,13 @@ class Run:
 
     def line(self) -> str:
         """One line of the table."""
-        fresh = f"{self.fresh_seconds:>7.1f}" if self.fresh_seconds is not None else f"{'never':>7}"
-        beside = "daily" if self.beside else ""
-        parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.stages.items())
-        return (
-            f"{self.as_of:<20} {self.lane:<6} {beside:<6} {fresh} {self.run_seconds:>6.1f} {self.users:>6,} {self.rows:>7,}"
-            f" {self.load:>5.1f}  {parts}"
-        )
+        fresh = "never" if self.fresh_seconds is None else f"{self.fresh_seconds:.0f}"
+        seconds = f"{fresh:>6} {self.run_seconds:>5.0f} {self.processor_seconds:>5.0f}"
+        parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in self.stages.items())
+        return f"{self.as_of:<20} {self.lane:<6} {'daily' if self.beside else '':<6} {seconds} {self.users:>5} {self.rows:>6} {self.load:>4.1f}  {parts}"
 
 
-HEAD = (
-    f"{'as of':<20} {'lane':<6} {'beside':<6} {'fresh':>7} {'run s':>6} {'users':>6} {'rows':>7} {'load':>5}  seconds by task"
-)
+HEAD = "as of                lane   beside  fresh run s cpu s users   rows load  seconds by task"
 
 
 @dataclass
@@ -134,11 +131,13 @@ class Day:
         self._stack, self._seen = stack, seen
         self.runs: list[Run] = []
         self._daily: str | None = None
+        self._used: dict[str, float] = {}
         self._arrived: dict[str, float] = {}
 
     def start_daily(self, end: datetime) -> None:
         """Begin the daily run of the day that ends now."""
         self._arrive(end)
+        self._used[DAILY] = self._stack.processor_seconds()
         self._daily = self._stack.trigger(DAILY, iso(end - DAY))
 
     def finish_daily(self) -> Run:
@@ -155,6 +154,7 @@ class Day:
     def hour(self, end: datetime) -> Run:
         """Run the hour that ends now, to its end."""
         self._arrive(end)
+        self._used[HOURLY] = self._stack.processor_seconds()
         return self._finish(HOURLY, self._stack.trigger(HOURLY, iso(end - HOUR)), end)
 
     def _arrive(self, end: datetime) -> None:
@@ -163,6 +163,7 @@ class Day:
 
     def _finish(self, dag: str, run: str, end: datetime) -> Run:
         self._stack.finish(dag, run, seconds=PATIENCE)
+        used = self._stack.processor_seconds() - self._used[dag]
         beside = dag == HOURLY and self.daily_goes_on()
         as_of, about = iso(end), self._stack.get(f"/dags/{dag}/dagRuns/{run}")
         published = rows(self._stack.home, f"SELECT status FROM publications WHERE as_of = '{as_of}'")
@@ -179,6 +180,7 @@ class Day:
             beside=beside,
             fresh_seconds=seen - self._arrived[as_of] if seen is not None else None,
             run_seconds=(ended - began).total_seconds(),
+            processor_seconds=used,
             stages={task["task_id"]: task["duration"] for task in tasks if task["state"] == "success"},
             users=wrote.get("users", 0),
             rows=wrote.get("rows", 0),
