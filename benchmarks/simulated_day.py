@@ -60,7 +60,8 @@ class Run:
         fresh = "never" if self.fresh_seconds is None else f"{self.fresh_seconds:.0f}"
         seconds = f"{fresh:>6} {self.run_seconds:>5.0f} {self.processor_seconds:>5.0f}"
         parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in self.stages.items())
-        return f"{self.as_of:<20} {self.lane:<6} {'daily' if self.beside else '':<6} {seconds} {self.users:>5} {self.rows:>6} {self.load:>4.1f}  {parts}"
+        run = f"{self.as_of:<20} {self.lane:<6} {'daily' if self.beside else '':<6}"
+        return f"{run} {seconds} {self.users:>5} {self.rows:>6} {self.load:>4.1f}  {parts}"
 
 
 HEAD = "as of                lane   beside  fresh run s cpu s users   rows load  seconds by task"
