@@ -81,6 +81,7 @@ def test_a_week_of_history(stack: Stack, world: World, page: Any) -> None:
     (found,) = wait_for(lambda: stack.get("/backfills", dag_id=DAILY)["backfills"], "the backfill")
     assert (found["from_date"], found["to_date"]) == ("2026-01-05T00:00:00Z", "2026-01-11T00:00:00Z")
     runs = [f"backfill__{end.replace('Z', '+00:00')}" for end in WEEK]
+    wait_for(lambda: set(runs) <= set(stack.runs(DAILY)), "the seven runs")
     for run in runs:
         states = stack.finish(DAILY, run, seconds=1800)
         assert {task for task, state in states.items() if state == "skipped"} == {"ask", "approve", "publish"}
