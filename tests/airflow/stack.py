@@ -60,7 +60,7 @@ class Stack:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._postgres: Any = None
         self.environment: dict[str, str] = {}
-        self.api: httpx.Client = httpx.Client(base_url=self.url, timeout=60)
+        self.api: httpx.Client = httpx.Client(base_url=self.url, timeout=240)
 
     def start(self) -> None:
         """Start everything, and log in."""
@@ -152,7 +152,7 @@ class Stack:
 
     def token(self, user: str) -> str:
         """A token of one of the users."""
-        answer = httpx.post(f"{self.url}/auth/token", json={"username": user, "password": PASSWORDS[user]}, timeout=60)
+        answer = httpx.post(f"{self.url}/auth/token", json={"username": user, "password": PASSWORDS[user]}, timeout=240)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["access_token"])
 

@@ -52,7 +52,7 @@ def test_hours_are_published_while_the_next_day_trains(real: Stack, lanes: tuple
     day, _ = lanes
     hours = [run for run in day.runs if run.lane == "hourly"]
     found = rows(real.home, "SELECT as_of, status, base, version, published_at FROM publications ORDER BY version")
-    assert {as_of for as_of, *_ in found} == {run.as_of for run in day.runs}
+    assert {as_of for as_of, *_ in found} <= {run.as_of for run in day.runs}
     at = {as_of: published for as_of, status, _, _, published in found if status != "superseded"}
     in_order = [at[run.as_of] for run in hours if run.as_of in at]
     assert in_order == sorted(in_order)
