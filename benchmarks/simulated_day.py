@@ -41,7 +41,7 @@ class Run:
     as_of: str
     lane: str
     beside: bool
-    """Whether a daily run was going on when it ended."""
+    """Whether a daily run was going on when it began."""
     fresh_seconds: float | None
     """From the arrival of its logs to the first look at which its version was live; None: it never was."""
     run_seconds: float
@@ -152,20 +152,23 @@ class Day:
         """Whether a daily run that was begun has not ended."""
         return self._daily is not None and self._stack.state(DAILY, self._daily) not in {"success", "failed"}
 
+    def daily_ended(self) -> bool:
+        """Whether a daily run was begun and has ended, and ``finish_daily`` was not called yet."""
+        return self._daily is not None and not self.daily_goes_on()
+
     def hour(self, end: datetime) -> Run:
         """Run the hour that ends now, to its end."""
         self._arrive(end)
-        self._used[HOURLY] = self._stack.processor_seconds()
-        return self._finish(HOURLY, self._stack.trigger(HOURLY, iso(end - HOUR)), end)
+        self._used[HOURLY], beside = self._stack.processor_seconds(), self.daily_goes_on()
+        return self._finish(HOURLY, self._stack.trigger(HOURLY, iso(end - HOUR)), end, beside=beside)
 
     def _arrive(self, end: datetime) -> None:
         arrive(self._stack.home, end)
         self._arrived[iso(end)] = time.monotonic()
 
-    def _finish(self, dag: str, run: str, end: datetime) -> Run:
+    def _finish(self, dag: str, run: str, end: datetime, *, beside: bool = False) -> Run:
         self._stack.finish(dag, run, seconds=PATIENCE)
         used = self._stack.processor_seconds() - self._used[dag]
-        beside = dag == HOURLY and self.daily_goes_on()
         as_of, about = iso(end), self._stack.get(f"/dags/{dag}/dagRuns/{run}")
         published = rows(self._stack.home, f"SELECT status FROM publications WHERE as_of = '{as_of}'")
         if published and published[-1][0] == "live":
@@ -213,10 +216,10 @@ def main() -> int:
                 day.hour(end)
             day.start_daily(midnight)
             for end in (midnight + hours * HOUR for hours in range(1, given.hours + 1)):
-                if not day.daily_goes_on() and day.runs[-1].beside:
+                if day.daily_ended():
                     day.finish_daily()
                 day.hour(end)
-            if day.daily_goes_on() or not any(run.as_of == iso(midnight) for run in day.runs):
+            if not any(run.as_of == iso(midnight) for run in day.runs):
                 day.finish_daily()
             print("\nversion  as of                 status          users     rows  base")
             for version, as_of, status, users, count, base in rows(
