@@ -58,7 +58,11 @@ class Alert:
 
 
 class Alarm(BaseNotifier):
-    """Sends an alert about a task; does nothing where no way is set, or for kinds of runs that do not alert."""
+    """Sends an alert about a task; does nothing where no way is set, or for kinds of runs that do not alert.
+
+    It is called by the process of a task that failed for good, and by the DAG processor when the run has failed: a process
+    that was killed calls nobody. Whoever comes first sends; a file in the workspace keeps the other from it.
+    """
 
     def __init__(self, settings: Settings, stages: Stages, *, asks: bool = False) -> None:
         """Say who is told.
@@ -77,6 +81,8 @@ class Alarm(BaseNotifier):
         kind = kind_of(context["dag_run"].run_type)
         if kind not in alerts.kinds or not (alerts.email_to or alerts.webhook_url):
             return
+        if not self._asks and not self._first(context["ti"]):
+            return
         alert = self._alert(context, kind)
         for wanted, way in ((alerts.email_to, send_mail), (alerts.webhook_url, post)):
             if wanted:
@@ -84,6 +90,19 @@ class Alarm(BaseNotifier):
                     way(alerts, alert)
                 except Exception:  # whatever it is: the task's own end must not depend on it
                     self.log.exception("reelflow | alert | error: %s", way.__name__)
+
+    def _first(self, ti: Any) -> bool:
+        """Whether nobody was told of this failure yet; from now on somebody was."""
+        folder = self._settings.home / "airflow" / "alerts"
+        name = f"{ti.dag_id}.{ti.run_id}.{ti.task_id}.{ti.try_number}".replace("/", "_")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:  # rather told twice than not at all
+            self.log.exception("reelflow | alert | error: %s", folder)
+        return True
 
     def _alert(self, context: Context, kind: Kind) -> Alert:
         run, ti, params = context["dag_run"], context["ti"], context.get("params") or {}

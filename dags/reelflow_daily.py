@@ -85,6 +85,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"owner": "reelflow", "on_failure_callback": [Alarm(settings, stages)]},
+    on_failure_callback=[Alarm(settings, stages)],
     tags=["reelflow", "daily"],
     params={
         "recompute": Param(

@@ -65,6 +65,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"owner": "reelflow", "on_failure_callback": [Alarm(settings, stages)]},
+    on_failure_callback=[Alarm(settings, stages)],
     tags=["reelflow", "hourly"],
     params={
         "force": Param(False, type="boolean", title="Redo everything", description="Redo also what is up to date."),

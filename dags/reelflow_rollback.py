@@ -33,6 +33,7 @@ with DAG(
     catchup=False,
     max_active_runs=1,
     default_args={"owner": "reelflow", "on_failure_callback": [Alarm(settings, stages)]},
+    on_failure_callback=[Alarm(settings, stages)],
     tags=["reelflow", "rollback"],
     params={
         "reason": Param(type="string", minLength=3, title="Why", description="Kept with the change of the live version."),

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from .receivers import Received, receiving
 from .stack import Stack, running
 from .standins import REPOSITORY, make_repository
 
@@ -18,14 +20,24 @@ APPROVAL_SECONDS = 40.0
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def received() -> Iterator[Received]:
+    """A mail server and a web server, and the alerts that came."""
+    with receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, received: Received) -> Iterator[Stack]:
     """A running Airflow whose DAGs are not paused."""
     root, home = tmp_path_factory.mktemp("repository") / "tree", tmp_path_factory.mktemp("workspace")
     make_repository(root)
     (home / "told.json").write_text("{}")
+    (home / "settings.yaml").write_text(yaml.safe_dump(received.settings()))
     variables = {
         "REELFLOW_REPOSITORY": str(root),
         "REELFLOW_REAL": str(REPOSITORY),
+        "REELFLOW_CONF": str(home / "settings.yaml"),
+        "AIRFLOW_CONN_SMTP_DEFAULT": json.dumps(received.smtp),
         "REELFLOW_RETRY_SECONDS": "1",
         "REELFLOW_APPROVAL_HOURS": str(APPROVAL_SECONDS / 3600),
     }

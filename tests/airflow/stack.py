@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Stack:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._postgres: Any = None
         self.environment: dict[str, str] = {}
-        self.api: httpx.Client = httpx.Client(base_url=self.url, timeout=60)
+        self.api: httpx.Client = httpx.Client(base_url=self.url, timeout=240)
 
     def start(self) -> None:
         """Start everything, and log in."""
@@ -69,9 +70,9 @@ class Stack:
         (self.home / "airflow").mkdir(parents=True, exist_ok=True)
         (self.home / "airflow" / "passwords.json").write_text(json.dumps(PASSWORDS), encoding="utf-8")
         self.command("db", "migrate")
-        self.make_pools()
         for component in COMPONENTS:
             self.start_component(component)
+        self.make_pools()  # before any DAG is switched on
         wait_for(self._healthy, "Airflow's health")
         self.api.headers["Authorization"] = f"Bearer {self.token('admin')}"
         wait_for(self.dags, "the first DAG")
@@ -86,7 +87,10 @@ class Stack:
 
     def stop(self) -> None:
         """End everything, processes of tasks included."""
-        for name in reversed(COMPONENTS):
+        for process in self._processes.values():  # all are told before any is waited for
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        for name in COMPONENTS:
             self.kill_component(name, signal.SIGTERM)
         self.api.close()
         if self._postgres is not None:
@@ -126,11 +130,29 @@ class Stack:
         """What a component said."""
         return (self.home / "airflow" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
+    def processor_seconds(self) -> float:
+        """What Airflow's programs and all that they started have used so far; PostgreSQL is left out."""
+        children: dict[int, list[int]] = defaultdict(list)
+        used: dict[int, int] = {}
+        for file in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                pid, after = int(file.parent.name), file.read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+            except (OSError, IndexError):
+                continue
+            children[int(after[1])].append(pid)
+            used[pid] = sum(int(ticks) for ticks in after[11:15])  # its own, and those of children that it waited for
+        below, total = [process.pid for process in self._processes.values()], 0
+        while below:
+            pid = below.pop()
+            total += used.get(pid, 0)
+            below += children[pid]
+        return total / os.sysconf("SC_CLK_TCK")
+
     # --------------------------------------------------------------------------------------------------- the REST API
 
     def token(self, user: str) -> str:
         """A token of one of the users."""
-        answer = httpx.post(f"{self.url}/auth/token", json={"username": user, "password": PASSWORDS[user]}, timeout=60)
+        answer = httpx.post(f"{self.url}/auth/token", json={"username": user, "password": PASSWORDS[user]}, timeout=240)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["access_token"])
 
@@ -179,6 +201,14 @@ class Stack:
         """The runs of a DAG by their id."""
         return {run["dag_run_id"]: run for run in self.get(f"/dags/{dag_id}/dagRuns", limit=100)["dag_runs"]}
 
+    def scheduled(self, dag_id: str) -> list[str]:
+        """The runs that the schedule started, once there are any."""
+
+        def found() -> list[str]:
+            return [run for run, about in self.runs(dag_id).items() if about["run_type"] == "scheduled"]
+
+        return list(wait_for(found, f"a scheduled run of {dag_id}"))
+
     def state(self, dag_id: str, run_id: str) -> str:
         """The state of a run."""
         return str(self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
@@ -202,6 +232,20 @@ class Stack:
             ]
             raise AssertionError("\n\n".join([f"{run_id} is not {expected}: {states}", *said, self.log("scheduler")[-3000:]]))
         return states
+
+    def asked(self, dag_id: str, run_id: str, seconds: float = PATIENCE) -> dict[str, Any]:
+        """Wait until the task ``ask`` waits for a person and may be answered; the question.
+
+        Some five seconds after the question the process that asked has ended. Airflow takes its end for that of the task if
+        an answer has started the task again meanwhile: no person is that quick, a test is.
+        """
+        wait_for(lambda: self.states(dag_id, run_id)["ask"] == "awaiting_input", "the question", seconds)
+        attempt = self.tasks(dag_id, run_id)["ask"]["try_number"]
+        key = f"TaskInstanceKey(dag_id='{dag_id}', task_id='ask', run_id='{run_id}', try_number={attempt},"
+        ended = f"executor event with state success for task instance {key}"
+        wait_for(lambda: ended in self.log("scheduler"), "the end of the process that asked")
+        found: dict[str, Any] = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/ask/-1/hitlDetails")
+        return found
 
     def task_log(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1) -> str:
         """What a task said."""

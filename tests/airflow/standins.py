@@ -18,7 +18,8 @@ WITH_STORE = ("publish", "rollback")
 """Those that need the stages' environment; the others start faster without."""
 
 STAGE = r'''
-"""Stands in for all stages. ``told.json`` says what to do: as_of -> {"refuse": true, "seconds": {stage: n}, ...}."""
+"""Stands in for all stages. ``told.json`` says what to do, by ``as_of``: {"refuse": true, "seconds": {stage: n},
+"hold": {stage: file to wait for}, "fails": stage, "meet": publishers}."""
 import argparse, hashlib, importlib.util, json, os, sys, time
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def main(stage, arguments):
     until = time.monotonic() + told.get("seconds", {}).get(stage, 0)
     while time.monotonic() < until:
         time.sleep(0.05)
+    while (wanted := told.get("hold", {}).get(stage)) and not (HOME / wanted).exists():
+        time.sleep(0.05)
+    if stage == told.get("fails"):
+        print(f"reelflow | {stage} | error: logs: found none, expected some; deliver them", flush=True)
+        sys.exit(2)
     folder = HOME / "runs" / (given.as_of or "").replace("-", "").replace(":", "")
     if stage == "rollback":
         return rollback(given)

@@ -79,8 +79,10 @@ def test_a_week_of_history(stack: Stack, world: World, page: Any) -> None:
     picture(page, "backfill")
     page.get_by_role("button", name="Run Backfill").click()
     (found,) = wait_for(lambda: stack.get("/backfills", dag_id=DAILY)["backfills"], "the backfill")
+    page.goto("about:blank")  # the page asks the API server for everything, again and again
     assert (found["from_date"], found["to_date"]) == ("2026-01-05T00:00:00Z", "2026-01-11T00:00:00Z")
     runs = [f"backfill__{end.replace('Z', '+00:00')}" for end in WEEK]
+    wait_for(lambda: set(runs) <= set(stack.runs(DAILY)), "the seven runs")
     for run in runs:
         states = stack.finish(DAILY, run, seconds=1800)
         assert {task for task, state in states.items() if state == "skipped"} == {"ask", "approve", "publish"}
@@ -96,13 +98,13 @@ def test_a_week_of_history(stack: Stack, world: World, page: Any) -> None:
 def test_an_answer_to_the_gate(stack: Stack, world: World, page: Any) -> None:
     """The live run of yesterday was refused: ann says yes on the page that Airflow has for it."""
     today = datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z")
-    live = next(run for run, about in stack.runs(DAILY).items() if about["run_type"] == "scheduled")
+    (live,) = stack.scheduled(DAILY)
     wait_for(lambda: stack.states(DAILY, live)["ask"] in {"awaiting_input", "success"}, "the question", 1800)
     if stack.states(DAILY, live)["ask"] == "success":  # it was not answered while the week was made: ask again
         stack.send("POST", f"/dags/{DAILY}/clearTaskInstances", {
             "dry_run": False, "dag_run_id": live, "task_ids": ["ask"], "include_downstream": True, "only_failed": False,
         })  # fmt: skip
-        wait_for(lambda: stack.states(DAILY, live)["ask"] == "awaiting_input", "the question again")
+    stack.asked(DAILY, live)
     page.goto(f"{stack.url}/dags/{DAILY}/runs/{live}/tasks/ask/required_actions?map_index=-1")
     page.get_by_text("correlation: over 9 unseen pairs").wait_for()
     assert not page.get_by_role("button", name="Publish all the same").is_enabled()  # not without a reason

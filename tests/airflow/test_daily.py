@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 
 from .conftest import APPROVAL_SECONDS, World
+from .receivers import PEOPLE, Received
 from .stack import Stack, wait_for
 from .standins import STAGES
 
-DAILY = "reelflow_daily"
+DAILY, HOURLY = "reelflow_daily", "reelflow_hourly"
 TODAY = datetime.now(UTC).strftime("%Y-%m-%dT00:00:00Z")
 FIRST, SECOND = "2026-01-05", "2026-01-06"
+HOUR = "2030-01-01T05:00:00Z"
+HOURLY_STAGES = ("ingest", "text", "examples", "features", "refresh", "gate", "index", "recommend", "scan", "publish")
 DONE = {"success", "skipped"}
 
 
@@ -195,14 +198,40 @@ class TestKilled:
         assert world.publications()[end] == ["superseded"]
 
 
+class TestAlerts:
+    def test_a_failed_stage_reaches_people_by_mail_and_webhook(self, stack: Stack, world: World, received: Received) -> None:
+        end, window = "2026-02-04T00:00:00Z", "2026-02-03T00:00:00Z to 2026-02-04T00:00:00Z"
+        world.tell(end, fails="ingest")
+        run = triggered(stack, end)
+        states = stack.finish(DAILY, run, expected="failed")
+        assert {task for task, state in states.items() if state != "upstream_failed"} == {"ingest", "data_docs"}
+        ((mail, post),) = wait_for(lambda: received.about(run), "the alert", 60)
+        assert mail["Subject"] == f"reelflow: ingest of reelflow_daily failed, {window}"
+        assert (mail["To"], mail["From"]) == (", ".join(PEOPLE), "reelflow@example.com")
+        said = dict(line.split(":", 1) for line in mail.get_content().splitlines() if line)
+        assert said["What"].strip().startswith("failed: ingest: stopped by an error that a retry cannot mend")
+        assert said["Window"].strip() == window
+        assert said["Live now"].split(", published")[0].strip().endswith(f"(model-{TODAY}) as of {TODAY}, 200 users")
+        assert "after `reelflow | ingest | error:`, what it found" in said["Next step"]
+        link = said["Link"].strip()
+        assert link.startswith(f"{stack.url}/dags/{DAILY}/runs/")
+        assert (post["task"], post["kind"], post["window"], post["link"]) == ("ingest", "manual", window, link)
+        assert post["text"] == f"{mail['Subject']}\n{mail.get_content()}"
+        assert "reelflow | ingest | error: logs: found none" in stack.task_log(DAILY, run, "ingest")
+
+
 class TestApproval:
-    def test_a_person_approves_and_the_hourly_lane_does_not_wait(self, stack: Stack, world: World) -> None:
+    def test_a_person_approves(self, stack: Stack, world: World, received: Received) -> None:
         end = "2030-01-01T00:00:00Z"
         world.tell(end, refuse=True)
+        stack.unpause(HOURLY)
         run = triggered(stack, end)
         detail = asked(stack, run)
         assert detail["subject"] == f"reelflow as of {end}: the gate refused. Publish all the same?"
         assert "- correlation: over 9 unseen pairs" in detail["body"].splitlines()
+        ((mail, post),) = received.about(run)
+        assert mail["Subject"] == f"reelflow: ask of reelflow_daily asks, 2029-12-31T00:00:00Z to {end}"
+        assert (post["task"], post["what"]) == ("ask", "the gate refused; a person is asked")
         answer(stack, run, "Publish all the same", "the catalogue was renewed; see 'ticket 7' $(id)")
         states = stack.finish(DAILY, run)
         assert {task for task, state in states.items() if state != "success"} == set()
@@ -213,34 +242,42 @@ class TestApproval:
         assert "approved by ann at" in stack.task_log(DAILY, run, "verdict")
         assert world.live() == end
 
-    def test_nobody_answers(self, stack: Stack, world: World) -> None:
+    def test_nobody_answers_and_the_hourly_lane_goes_on_meanwhile(self, stack: Stack, world: World) -> None:
+        """An hour passes a daily run that is at work, and publishes while that waits for an answer."""
         end = "2030-01-02T00:00:00Z"
-        world.tell(end, refuse=True)
+        world.tell(end, refuse=True, hold={"gate": "hour-is-there"})
+        world.tell(HOUR, hold={"publish": "somebody-is-asked"})
         run = triggered(stack, end)
+        hour = stack.trigger(HOURLY, conf={"as_of": HOUR})
+        wait_for(lambda: world.trace(as_of=HOUR, stage="publish", what="begins"), "the hour's lists")
+        assert [entry["stage"] for entry in world.trace(as_of=HOUR, what="ends")] == list(HOURLY_STAGES[:-1])
+        (world.home / "hour-is-there").touch()
         asked(stack, run)
+        (world.home / "somebody-is-asked").touch()
+        assert set(stack.finish(HOURLY, hour).values()) == {"success"}
+        assert stack.states(DAILY, run)["ask"] == "awaiting_input"
+        assert world.live() == HOUR
         states = stack.finish(DAILY, run)
         assert (states["ask"], states["approve"], states["verdict"]) == ("success", "success", "success")
         assert {states[task] for task in ("index", "recommend", "scan", "publish")} == {"skipped"}
         (given,) = world.report(end, "verdict.json")["answers"]
         assert (given["approved"], given["by"]) == (False, "nobody")
         assert given["reason"].startswith(f"no answer within 0:00:{APPROVAL_SECONDS:.0f}")
-        assert world.live() == "2030-01-01T00:00:00Z"
+        assert world.live() == HOUR
+
+    def test_the_schedule_ran_the_last_hour(self, stack: Stack, world: World) -> None:
+        """Its window ends with the hour before the run may start, at five past."""
+        run = stack.scheduled(HOURLY)[0]
+        stack.finish(HOURLY, run)
+        end = datetime.fromisoformat(stack.get(f"/dags/{HOURLY}/dagRuns/{run}")["run_after"]).replace(minute=0, second=0)
+        begun = world.trace(as_of=end.strftime("%Y-%m-%dT%H:%M:%SZ"), what="begins", lane="hourly")
+        assert [(entry["stage"], entry["kind"]) for entry in begun] == [(stage, "live") for stage in HOURLY_STAGES]
 
 
 def asked(stack: Stack, run: str) -> dict[str, Any]:
-    """Wait until a person is asked; the question.
-
-    Some five seconds later the process that asked has ended. Airflow takes its end for that of the task if an answer has
-    started the task again meanwhile: no person is that quick, a test is.
-    """
-    wait_for(lambda: stack.states(DAILY, run)["ask"] == "awaiting_input", "the question")
-    ended = (
-        f"executor event with state success for task instance TaskInstanceKey(dag_id='{DAILY}', task_id='ask', run_id='{run}'"
-    )
-    wait_for(lambda: ended in stack.log("scheduler"), "the end of the process that asked")
-    found: dict[str, Any] = stack.get(f"/dags/{DAILY}/dagRuns/{run}/taskInstances/ask/-1/hitlDetails")
+    """Wait until a person is asked; the question."""
+    found = stack.asked(DAILY, run)
     assert found["options"] == ["Publish all the same", "Do not publish"]
-    assert APPROVAL_SECONDS > 0
     return found
 
 
@@ -257,14 +294,14 @@ class TestRollback:
         with ExitStack() as readers:
             all_seen = [readers.enter_context(watching(lambda: world.ask(query)[0])) for _ in range(3)]
             stack.unpause("reelflow_rollback")
-            run = stack.trigger("reelflow_rollback", conf={"reason": "the lists of 2030 are wrong"})
+            run = stack.trigger("reelflow_rollback", conf={"reason": "the lists of five are wrong"})
             stack.finish("reelflow_rollback", run)
-        whole = [(1000, end, end, f"model-{end}", f"model-{end}") for end in ("2030-01-01T00:00:00Z", TODAY)]
+        whole = [(1000, end, end, f"model-{end}", f"model-{end}") for end in (HOUR, "2030-01-01T00:00:00Z")]
         for seen in all_seen:
             assert len(seen) > 50
             assert set(seen) == set(whole)
             assert seen == sorted(seen, key=whole.index)
-        assert world.live() == TODAY
+        assert world.live() == "2030-01-01T00:00:00Z"
         assert world.ask("SELECT action, reason FROM switch_log ORDER BY id DESC LIMIT 1") == [
-            ("rollback", "admin: the lists of 2030 are wrong")
+            ("rollback", "admin: the lists of five are wrong")
         ]

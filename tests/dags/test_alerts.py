@@ -106,7 +106,7 @@ def context(error=None, run_type="scheduled"):
         logical_date=datetime(2026, 1, 7, tzinfo=UTC),
         run_after=datetime(2026, 1, 8, tzinfo=UTC),
     )
-    ti = SimpleNamespace(task_id="train_wals", log_url="http://airflow/log")
+    ti = SimpleNamespace(dag_id=run.dag_id, run_id=run.run_id, task_id="train_wals", try_number=3, log_url="http://airflow/log")
     return {"dag_run": run, "ti": ti, "params": {"as_of": None}, "exception": error}
 
 
@@ -155,6 +155,23 @@ def test_a_question_says_that_somebody_has_to_answer(settings, posts):
 def test_a_killed_process_leaves_no_exception(settings, posts):
     alarm(settings(webhook_url=posts.url))(context())
     assert posts.taken[0]["what"] == "failed, or its process was killed"
+
+
+def test_the_task_and_its_run_tell_once(settings, posts):
+    found = settings(webhook_url=posts.url)
+    alarm(found)(context(AirflowException("exit code 1")))
+    alarm(found)(context())
+    assert [taken["what"] for taken in posts.taken] == ["failed: exit code 1"]
+    again = context()
+    again["ti"].try_number = 6  # cleared, and failed again
+    alarm(found)(again)
+    assert len(posts.taken) == 2
+
+
+def test_no_place_for_the_note_that_somebody_was_told(settings, posts, tmp_path):
+    (tmp_path / "airflow").write_text("not a folder")
+    alarm(settings(webhook_url=posts.url))(context())
+    assert len(posts.taken) == 1
 
 
 def test_only_kinds_of_runs_that_alert(settings, posts):
