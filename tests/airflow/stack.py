@@ -197,7 +197,9 @@ class Stack:
         wait_for(lambda: self.state(dag_id, run_id) in {"success", "failed"}, f"the end of {dag_id} {run_id}", seconds)
         states = self.states(dag_id, run_id)
         if self.state(dag_id, run_id) != expected:
-            said = [f"{task}:\n{self.task_log(dag_id, run_id, task)[-3000:]}" for task, state in states.items() if state == "failed"]
+            said = [
+                f"{task}:\n{self.task_log(dag_id, run_id, task)[-3000:]}" for task, state in states.items() if state == "failed"
+            ]
             raise AssertionError("\n\n".join([f"{run_id} is not {expected}: {states}", *said, self.log("scheduler")[-3000:]]))
         return states
 

@@ -234,7 +234,9 @@ def asked(stack: Stack, run: str) -> dict[str, Any]:
     started the task again meanwhile: no person is that quick, a test is.
     """
     wait_for(lambda: stack.states(DAILY, run)["ask"] == "awaiting_input", "the question")
-    ended = f"executor event with state success for task instance TaskInstanceKey(dag_id='{DAILY}', task_id='ask', run_id='{run}'"
+    ended = (
+        f"executor event with state success for task instance TaskInstanceKey(dag_id='{DAILY}', task_id='ask', run_id='{run}'"
+    )
     wait_for(lambda: ended in stack.log("scheduler"), "the end of the process that asked")
     found: dict[str, Any] = stack.get(f"/dags/{DAILY}/dagRuns/{run}/taskInstances/ask/-1/hitlDetails")
     assert found["options"] == ["Publish all the same", "Do not publish"]
