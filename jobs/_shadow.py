@@ -23,7 +23,6 @@ from jobs._recipe import MISSING, Recipe, State, Status, canonical
 from jobs._stage import Context
 from jobs._swap import read_json, swap
 from jobs._window import compact, from_compact, iso
-from models.shadow import CANDIDATE, CHAMPION, SIDES
 from schemas import columns as col
 
 Ints = NDArray[np.int64]
@@ -33,11 +32,12 @@ SECTIONS = ("logistic", "popularity", "random_negatives", "recommend", "split", 
 FOLDER = "shadow"
 REPORT, PAGE = f"{FOLDER}/report.json", f"{FOLDER}/index.html"
 _KEPT, _LISTS = "kept.json", "lists.parquet"
+_SIDES = (col.CHAMPION, col.CANDIDATE)
 _IDS = pa.list_(pa.int64())
 _SCHEMA = pa.schema(
     [
         pa.field(col.USER_ID, pa.int64(), nullable=False),
-        *(pa.field(name, _IDS, nullable=False) for name in (col.WATCHED, CHAMPION, CANDIDATE)),
+        *(pa.field(name, _IDS, nullable=False) for name in (col.WATCHED, *_SIDES)),
     ]
 )
 
@@ -127,7 +127,7 @@ def keep(
     staged = live.with_name(f".{trial}.{os.getpid()}")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    columns = [users[col.USER_ID], users[col.WATCHED], *(_listed(lists[side]) for side in SIDES)]
+    columns = [users[col.USER_ID], users[col.WATCHED], *(_listed(lists[side]) for side in _SIDES)]
     pq.write_table(pa.table(columns, schema=_SCHEMA), staged / _LISTS, compression="zstd")
     digest = hashlib.sha256((staged / _LISTS).read_bytes()).hexdigest()
     content = {"as_of": iso(context.as_of), "recipe": asdict(recipe), "lists": digest, "users": users.num_rows, **facts}

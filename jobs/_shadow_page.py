@@ -14,16 +14,6 @@ from jobs._stage import Context
 from models.shadow import CANDIDATE, CHAMPION, METRICS
 
 _TITLES = ("Outcome", "Day by day", "How alike", "What is tried", "How to read this")
-NEXT = {
-    "running": "It goes on with the next daily run. To end it, set shadow.name to null.",
-    "better": "To promote it, move shadow.settings to their sections and set shadow.name to null: the next daily run trains "
-    "with them, and the gate judges that run as any other.",
-    "worse": "Set shadow.name to null to end it. Users only saw the champion's lists, which favours it: where the difference "
-    "is small beside what was never shown, a test with users may still say otherwise.",
-    "no difference": "Promote it where something else speaks for it, such as cost; or raise shadow.runs and go on.",
-    "too few to tell": "Raise shadow.users or shadow.runs and go on.",
-}
-"""What to do in each state."""
 _READING = (
     "Champion: the models and weights that this day's live run made. Candidate: the same day's, with the trial's settings. "
     "Both learn from the same tables, and make lists for the same users, with rules and exact search, without exploration.",
@@ -55,7 +45,7 @@ def page(content: Mapping[str, Any]) -> str:
         html.contents(_TITLES),
         *([html.paragraph(f"This run is not counted: {content['left_out']}.")] if content["left_out"] else []),
         html.heading(_TITLES[0]),
-        html.paragraph(NEXT[content["state"]]),
+        html.paragraph(content["next"]),
         *_outcome(content["figures"]),
         html.heading(_TITLES[1]),
         *_days(content["days"]),

@@ -28,6 +28,17 @@ from schemas import columns as col
 Ints = NDArray[np.int64]
 
 RUNNING, BETTER, WORSE, EQUAL, UNTOLD = "running", "better", "worse", "no difference", "too few to tell"
+NEXT = {
+    RUNNING: "It goes on with the next daily run. To end it, set shadow.name to null.",
+    BETTER: "To promote it, move shadow.settings to their sections and set shadow.name to null: the next daily run trains "
+    "with them, and the gate judges that run as any other.",
+    WORSE: "Set shadow.name to null to end it. Users only saw the champion's lists, which favours it: where the difference "
+    "is small beside what was never shown, a test with users may still say otherwise.",
+    EQUAL: "Promote it where something else speaks for it, such as cost; or raise shadow.runs and go on.",
+    UNTOLD: "Raise shadow.users or shadow.runs and go on.",
+}
+"""What to do in each state."""
+
 _FIRST = METRICS[0]
 _CODE = ("jobs/_shadow.py", "jobs/_shadow_report.py", "jobs/_shadow_page.py", "jobs/_report_html.py", "models", "schemas")
 _COLUMNS = (col.USER_ID, col.VIDEO_ID, col.LABEL, col.WEIGHT, col.EXPOSURE, col.OCCURRED_AT)
@@ -85,6 +96,7 @@ def content(context: Context, config: ShadowConfig, runs: Sequence[Kept], left_o
         "left_out": left_out,
         "state": state,
         "said": said(config, state, len(runs), figures),
+        "next": NEXT[state],
         "figures": figures,
         "days": rows,
         "basis": basis(context, config, runs, left_out),

@@ -1,8 +1,8 @@
 """Score other settings beside the live ones without serving them, and report over some daily runs (G10).
 
-Where ``shadow.name`` is set: trains a candidate with ``shadow.settings`` on what the day's models were trained on, makes lists of
-the same users by both, and keeps them in ``runs/<as_of>/shadow/``. Lists of earlier runs are judged by what users did in the day
-after. Writes ``runs/<as_of>/shadow/report.json`` and ``index.html``. After ``shadow.runs`` runs it only judges. Nothing
+Where ``shadow.name`` is set: trains a candidate with ``shadow.settings`` on what the day's models learned from, makes lists of
+the same users by both, and keeps them in ``runs/<as_of>/shadow/``. Lists of earlier runs are judged by what users did in the
+day after. Writes ``runs/<as_of>/shadow/report.json`` and ``index.html``. After ``shadow.runs`` runs it only judges. Nothing
 of it reaches the store, the aliases of the models, or the lake.
 """
 

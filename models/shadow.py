@@ -26,8 +26,7 @@ from schemas import columns as col
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-CHAMPION, CANDIDATE = "champion", "candidate"
-SIDES = (CHAMPION, CANDIDATE)
+CHAMPION, CANDIDATE = SIDES = (col.CHAMPION, col.CANDIDATE)
 METRICS = ("ndcg@10", "recall@100")
 TOP = 10
 _DRAW = 10_029
