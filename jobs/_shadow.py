@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from conf import Section
+from jobs import _bundles
 from jobs._recipe import MISSING, Recipe, State, Status, canonical
 from jobs._stage import Context
 from jobs._swap import read_json, swap
@@ -124,8 +123,7 @@ def keep(
         facts: what else was found, as plain values.
     """
     live = context.run_folder / FOLDER / trial
-    staged = live.with_name(f".{trial}.{os.getpid()}")
-    shutil.rmtree(staged, ignore_errors=True)
+    staged = _bundles.staging(live)
     staged.mkdir(parents=True)
     columns = [users[col.USER_ID], users[col.WATCHED], *(_listed(lists[side]) for side in _SIDES)]
     pq.write_table(pa.table(columns, schema=_SCHEMA), staged / _LISTS, compression="zstd")

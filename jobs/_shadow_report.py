@@ -16,8 +16,9 @@ from jobs import _shadow
 from jobs._recipe import code_version
 from jobs._shadow import Kept, ShadowConfig
 from jobs._stage import Context
+from jobs._swap import read_json
 from jobs._tables import Partition
-from jobs._window import DAY, Window, iso
+from jobs._window import DAY, Window, compact, iso
 from models import shadow
 from models.evaluation import EvaluationConfig
 from models.ids import IdMap
@@ -63,6 +64,33 @@ def basis(context: Context, config: ShadowConfig, runs: Sequence[Kept], left_out
         "evaluated_by": load("evaluation", EvaluationConfig).model_dump(mode="json"),
         "code_version": code_version(*_CODE),
     }
+
+
+def ended(context: Context, config: ShadowConfig) -> dict[str, Any] | None:
+    """The report of the first earlier run that could say what came out of the trial, or None.
+
+    From then on it stands: later events change nothing, and the days that were judged may go to the archive.
+    """
+    for path in sorted(context.paths.runs.glob(f"*/{_shadow.REPORT}")):
+        if path.parents[1].name >= compact(context.as_of):
+            return None
+        found = read_json(path, "report", "shadow")
+        mine = found is not None and (found["trial"], found["runs"]["of"]) == (config.trial, config.runs)
+        if mine and found["state"] != RUNNING:
+            return found
+    return None
+
+
+def basis_after(over: Mapping[str, Any]) -> dict[str, Any]:
+    """What a report depends on that comes after the end of its trial."""
+    kept = ("trial", "as_of", "runs", "figures", "days")
+    return {**{name: over[name] for name in kept}, "code_version": code_version(*_CODE)}
+
+
+def again(context: Context, over: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run says after its trial has ended: the same, and since when."""
+    left_out = f"the trial ended with the run as of {over['as_of']}"
+    return {**over, "as_of": iso(context.as_of), "left_out": left_out, "basis": basis_after(over)}
 
 
 def content(context: Context, config: ShadowConfig, runs: Sequence[Kept], left_out: str | None) -> dict[str, Any]:

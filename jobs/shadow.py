@@ -33,15 +33,19 @@ def run(context: Context) -> Report:
         return Report(notes=[OFF])
     left_out = _why_left_out(context, config)
     made = left_out is None and _keep(context, config)
+    over = _shadow_report.ended(context, config) if left_out else None
     runs = _shadow_report.kept_until(context, config)
-    basis, found = _shadow_report.basis(context, config, runs, left_out), _shadow.read_report(context)
+    basis = _shadow_report.basis(context, config, runs, left_out) if over is None else _shadow_report.basis_after(over)
+    found = _shadow.read_report(context)
     if not made and not context.force and found is not None and canonical(found["basis"]) == canonical(basis):
         return Report(up_to_date=True, notes=[found["said"]])
-    content = _shadow_report.content(context, config, runs, left_out)
+    again = over and _shadow_report.again(context, over)
+    content = again or _shadow_report.content(context, config, runs, left_out)
     page = _shadow_page.write(context, content)
     replace_json(context.run_folder / _shadow.REPORT, content)
-    _track(context, content)
-    notes = [f"not counted: {left_out}"] if left_out else []
+    if over is None:
+        _track(context, content)
+    notes = [f"not counted: {content['left_out']}"] if left_out else []
     return Report(
         read={"users judged": content["figures"]["users"]},
         wrote={"lists": 2 * runs[-1].content["users"] if made else 0},

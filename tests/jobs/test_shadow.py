@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conf import ConfigError
-from jobs import plan, shadow
+from jobs import _shadow_report, plan, shadow
 from jobs._lane import SHADOW
 from jobs._tracking import CANDIDATE, CHAMPION, Tracker
 from jobs._window import DAY, iso
@@ -186,6 +186,30 @@ class TestRuns:
         (space.home / "lake" / "examples" / "dt=2026-01-07" / "hr=13").rename(space.home / "away")
         assert run(space, SECOND).facts["state"] == "running"
         assert report(space, SECOND)["days"][0]["waits"] == "examples of 2026-01-07T13:00:00Z are not in the lake"
+
+    def test_after_its_end_a_trial_says_the_same_without_the_log(self, tried, monkeypatch):
+        space = tried(runs=1)
+        run(space, FIRST)
+        run(space, SECOND)
+        before = report(space, SECOND)
+        with space.environment():
+            config = shadow.load("shadow", shadow.ShadowConfig)
+            later = stage_context("shadow", "--as-of", iso(SECOND + DAY))
+            over = _shadow_report.ended(later, config)
+            found = _shadow_report.again(later, over)
+            longer = _shadow_report.ended(later, config.model_copy(update={"runs": 2}))
+        assert (before["state"], over, longer) == ("no difference", before, None)
+        assert {name for name in found if found[name] != before[name]} == {"as_of", "left_out", "basis"}
+        assert found["left_out"] == "the trial ended with the run as of 2026-01-08T00:00:00Z"
+
+        def refused(*_, **__):
+            raise AssertionError("the log was read")
+
+        monkeypatch.setattr(_shadow_report, "content", refused)
+        with space.environment():
+            done = shadow.run(later)
+            again = shadow.run(later)
+        assert (done.up_to_date, again.up_to_date, done.facts["state"]) == (False, True, "no difference")
 
     def test_other_settings_are_another_trial(self, tried):
         space = tried(runs=1)
