@@ -11,15 +11,17 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["ConfigError", "Section", "home", "load", "repository", "resolved", "workspace"]
+__all__ = ["ConfigError", "Section", "home", "load", "overlaid", "repository", "resolved", "workspace"]
 
 _FOLDER = Path(__file__).resolve().parent
+_LAID: list[tuple[str, Mapping[str, Any]]] = []
 
 
 class ConfigError(ValueError):
@@ -61,8 +63,23 @@ def workspace(folder: Path, settings: Path | None) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def overlaid(settings: Mapping[str, Any], source: str) -> Iterator[None]:
+    """Inside, this process's settings are those of all files with ``settings`` laid over them.
+
+    Args:
+        settings: sections with some of their keys.
+        source: what an error calls them.
+    """
+    _LAID.append((source, settings))
+    try:
+        yield
+    finally:
+        _LAID.pop()
+
+
 def resolved() -> dict[str, dict[str, Any]]:
-    """All sections after merging ``base.yaml``, the environment's overlay and ``REELFLOW_CONF``.
+    """All sections after merging ``base.yaml``, the environment's overlay, ``REELFLOW_CONF``, and what is ``overlaid``.
 
     Raises:
         ConfigError: a file is missing or is no mapping, or an overlay names a key that ``base.yaml`` does not have.
@@ -77,6 +94,8 @@ def resolved() -> dict[str, dict[str, Any]]:
         overlays.append(Path(own))
     for path in overlays:
         _merge(merged, _read(path), path, ())
+    for source, settings in _LAID:
+        _merge(merged, deepcopy(dict(settings)), source, ())
     return merged
 
 
@@ -118,14 +137,14 @@ def _read(path: Path) -> dict[str, Any]:
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # Values below these keys are free-form: their keys are data (a feedback type, a label), not settings' names.
-_FREE_FORM = frozenset({("wals", "feedback_weights"), ("spark", "extra")})
+_FREE_FORM = frozenset({("wals", "feedback_weights"), ("spark", "extra"), ("shadow", "settings")})
 
 
-def _merge(base: dict[str, Any], overlay: Mapping[str, Any], source: Path, prefix: tuple[str, ...]) -> None:
+def _merge(base: dict[str, Any], overlay: Mapping[str, Any], source: Path | str, prefix: tuple[str, ...]) -> None:
     """Lay ``overlay`` over ``base`` in place, refusing keys that ``base`` does not have."""
     for key, value in overlay.items():
         where = (*prefix, str(key))
-        if key not in base and prefix not in _FREE_FORM:
+        if key not in base and prefix[:2] not in _FREE_FORM:
             close = difflib.get_close_matches(str(key), [str(known) for known in base], n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(sorted(map(str, base)))}"
             raise ConfigError(f"{source}: unknown key {'.'.join(where)!r}; {hint}")

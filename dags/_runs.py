@@ -56,6 +56,13 @@ def publishes(kind: Kind, wanted: str) -> bool:
     return wanted == YES or (wanted == BY_KIND and kind is not Kind.BACKFILL)
 
 
+def reason_for_no_shadow(kind: Kind, wanted: str, name: str | None) -> str | None:
+    """Why a run does without the shadow; None: it has one. Backfills have one only when asked."""
+    if name is None:
+        return "nothing is tried: shadow.name is null"
+    return None if publishes(kind, wanted) else f"a {kind} run with the parameter shadow = {wanted!r}"
+
+
 def refuse_common_end(kind: Kind, as_of: str | None) -> None:
     """A backfill gives every run the same parameters, so it may not give them the same window.
 

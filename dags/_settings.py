@@ -49,6 +49,8 @@ class Settings:
     """How long a refused gate waits for a person; None: nobody is asked."""
     alerts: Alerts
     """Who is told."""
+    shadow: str | None
+    """What is tried beside the live settings; None: nothing is."""
 
     def environment(self) -> dict[str, str]:
         """Variables that every stage gets. ``PATH`` is a template: the worker's own, not the DAG processor's."""
@@ -105,6 +107,7 @@ def read_settings() -> Settings:
             smtp_connection=alerts["smtp_connection"],
             webhook_url=alerts["webhook_url"],
         ),
+        shadow=merged["shadow"]["name"],
     )
 
 

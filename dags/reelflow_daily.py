@@ -26,6 +26,11 @@ bad model is what the gate is for. What was asked, found and moved is a page, `r
 active user without a list, and it fails with exit code 2, names the rows, and `publish` does not run: what is live stays
 live.
 
+**When something is tried.** `shadow` compares other settings with the live ones, after these are published: where
+`shadow.name` is set, it trains a candidate beside, keeps the lists of both and judges those of earlier days
+(`docs/shadow.md`). It serves nothing. If it fails, people are told, and the run goes on as if it had not been:
+`after_shadow` succeeds either way.
+
 **When a stage fails.** Its last line in the log begins with `reelflow | <stage> | error:` and says what to do. Such an error
 (exit code 2) is not retried; anything else is tried twice more.
 
@@ -50,14 +55,15 @@ from __future__ import annotations
 import pendulum
 from _alerts import Alarm
 from _gate import answer, approve_task, ask_task, verdict_task
-from _runs import BY_KIND, NO, STALE, YES, forced, kind_of, publishes
+from _runs import BY_KIND, NO, STALE, YES, forced, kind_of, publishes, reason_for_no_shadow
 from _settings import read_settings
 from _stages import PUBLISH_POOL, TRAIN_POOL, Stages
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Context, CronDataIntervalTimetable, Param, chain
 
 STAGES = (
     "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index",
-    "recommend", "scan", "publish",
+    "recommend", "scan", "publish", "shadow",
 )  # fmt: skip
 
 settings = read_settings()
@@ -73,6 +79,12 @@ def reason_not_to_publish(context: Context) -> str | None:
     """Why a run ends before it publishes."""
     kind, wanted = kind_of(context["dag_run"].run_type), context["params"]["publish"]
     return None if publishes(kind, wanted) else f"a {kind} run with the parameter publish = {wanted!r}"
+
+
+def reason_for_no_trial(context: Context) -> str | None:
+    """Why a run tries nothing."""
+    kind = kind_of(context["dag_run"].run_type)
+    return reason_for_no_shadow(kind, context["params"]["shadow"], settings.shadow)
 
 
 with DAG(
@@ -103,6 +115,14 @@ with DAG(
             description="Whether the lists go into the serving store. Backfills do not by default; a run older than what "
             "is live never changes it, and ends as `superseded`.",
         ),
+        "shadow": Param(
+            BY_KIND,
+            type="string",
+            enum=[BY_KIND, YES, NO],
+            title="Shadow",
+            description="Whether the run tries what `shadow.name` and `shadow.settings` say, beside the live settings. "
+            "Backfills do not by default; `yes` tries it on past days. Nothing of it is served.",
+        ),
         "force": Param(False, type="boolean", title="Redo everything", description="Redo also what is up to date."),
         "as_of": Param(
             None,
@@ -131,6 +151,11 @@ with DAG(
     recommend = stages.spark("recommend", minutes=120)
     scan = stages.spark("scan", minutes=60)
     publish = stages.python("publish", minutes=60, pool=PUBLISH_POOL, reason_to_skip=reason_not_to_publish)
+    # Not before publish, so that a trial never delays what is live; publish may be skipped, as in a backfill.
+    shadow = stages.python(
+        "shadow", minutes=360, pool=TRAIN_POOL, trigger_rule="none_failed", reason_to_skip=reason_for_no_trial
+    )
+    after_shadow = EmptyOperator(task_id="after_shadow", trigger_rule="all_done", **stages.common(5))
     data_docs = stages.python("data_docs", minutes=15, trigger_rule="all_done")
     summary = stages.python("summary", minutes=15, trigger_rule="none_failed")
 
@@ -140,3 +165,4 @@ with DAG(
     # The summary stays behind publish as well: a run whose last task succeeds counts as a success.
     chain(publish, [data_docs, summary])
     chain(data_docs, summary)
+    chain(publish, shadow, after_shadow, summary)

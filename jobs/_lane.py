@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DAILY, HOURLY = "daily", "hourly"
 LANES = (DAILY, HOURLY)
+SHADOW = "shadow"
+"""What a bundle says that was made to be compared, never to be served: no lane that a run could be of."""
 BEGUN = "begun"
 """The file in a run's folder that says that a stage of it ran."""
 

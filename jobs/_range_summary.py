@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,12 @@ def _folder(runs: Path, day: date) -> Path:
 
 def _was_backfilled(folder: Path) -> bool:
     """Whether a day's last run was a backfill, or failed before it could say."""
-    return folder.is_dir() and (_read(folder / _KIND).get("kind") == _BACKFILL or any(folder.glob("*.error")))
+    return folder.is_dir() and (_read(folder / _KIND).get("kind") == _BACKFILL or any(_errors(folder)))
+
+
+def _errors(folder: Path) -> Iterator[Path]:
+    """Of the stages of the run itself: what is only tried is no part of it."""
+    return (path for path in folder.glob("*.error") if path.stem != "shadow")
 
 
 def _day(folder: Path, day: date, stages: Sequence[str], statuses: Mapping[str, str]) -> tuple[str, ...]:

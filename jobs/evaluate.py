@@ -66,7 +66,7 @@ def run(context: Context) -> Report:
 
     data = _training.read(context)
     early = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.EARLY, towers=_bundles.EARLY))
-    ranking = _choose_weights(context, config, ranking, early, data)
+    ranking = choose_weights(context, config, ranking, early, data)
     models = Ensemble.load(*_bundles.folders(bundles, wals=_bundles.HOLDOUT, towers=_bundles.HOLDOUT))
     then = _training.world_at(context, data, data.test_start)
     world = _holdout(config, data, then, data.examples, at=data.test_start)
@@ -127,7 +127,7 @@ def recipe(context: Context, bundles: Mapping[str, Bundle]) -> Recipe:
     return Recipe(inputs, code_version(*_CODE), parameters)
 
 
-def _choose_weights(
+def choose_weights(
     context: Context, config: EvaluationConfig, ranking: RecommendConfig, early: Ensemble, data: TrainingSet
 ) -> RecommendConfig:
     """Weigh the models by the validation split, with models that have not seen it."""

@@ -24,7 +24,18 @@ from jobs._window import iso
 from schemas.errors import ReelflowError
 
 LAKE_STAGES = ("ingest", "examples", "text", "features")
-MODEL_STAGES = ("train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index", "recommend", "scan", "publish")
+MODEL_STAGES = (
+    "train_wals",
+    "train_towers",
+    "evaluate",
+    "noise_floor",
+    "gate",
+    "index",
+    "recommend",
+    "scan",
+    "publish",
+    "shadow",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import _approval, _evaluation, _expectations, _range_summary, _stage, _verdict, data_docs
+from jobs import _approval, _evaluation, _expectations, _range_summary, _shadow, _stage, _verdict, data_docs
 from jobs._stage import Context, Report
 from jobs._tables import Partition
 from jobs._window import DAY, HOUR, iso, midnight
@@ -54,6 +54,7 @@ def run(context: Context) -> Report:
         _expectations_block(context),
         _quality(verdict),
         _live(context, verdict),
+        _shadow_block(context),
         _homepage(context),
         _places(context),
     ]
@@ -160,6 +161,18 @@ def _live(context: Context, verdict: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def _shadow_block(context: Context) -> list[str]:
+    """How what is tried stands (G10); nothing where nothing is, or this run did without."""
+    error = context.run_folder / "shadow.error"
+    if error.exists():
+        return [f"Shadow      failed: {error.read_text(encoding='utf-8').strip()}"]
+    found = _shadow.read_report(context)
+    if found is None:
+        return []
+    left_out = [f"            this run is not counted: {found['left_out']}"] if found["left_out"] else []
+    return [f"Shadow      {found['said']}", *left_out, f"            {found['next']}"]
+
+
 def _homepage(context: Context) -> list[str]:
     """The first rows of one active user's homepage."""
     today = Partition(context.last_day)
@@ -182,6 +195,7 @@ def _places(context: Context) -> list[str]:
         ("models", where.bundles),
         ("reports", context.run_folder),
         *([("quality", page)] if (page := context.run_folder / _evaluation.PAGE).exists() else []),
+        *([("shadow", page)] if (page := context.run_folder / _shadow.PAGE).exists() else []),
         *([("data docs", docs)] if (docs := context.run_folder / data_docs.PAGE).exists() else []),
         ("MLflow", f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri sqlite:///{where.mlflow / 'mlflow.db'}"),
     )

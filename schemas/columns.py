@@ -134,3 +134,7 @@ LOW = "low"
 HIGH = "high"
 USERS = "users"
 EXAMPLES = "examples"
+
+# lists that are compared and not served (jobs/_shadow.py)
+CHAMPION = "champion"
+CANDIDATE = "candidate"

@@ -76,6 +76,7 @@ def kind(task: Any) -> str:
         case _:
             return {
                 "ask": "shows a refused verdict to a person; skipped where there is nothing, or nobody, to ask",
+                "after_shadow": "nothing; succeeds also where `shadow` failed",
                 "verdict": "reads `verdict.json`; skips the rest if the gate refused and nobody approved",
             }[task.task_id]
 

@@ -71,7 +71,7 @@ def test_every_stage_of_the_dag_has_a_module_with_a_main():
     }
     assert stages == {
         "ingest", "examples", "text", "features", "train_wals", "train_towers", "evaluate", "noise_floor", "gate", "index",
-        "recommend", "scan", "publish", "data_docs", "summary",
+        "recommend", "scan", "publish", "shadow", "data_docs", "summary",
     }  # fmt: skip
     for stage in stages:
         module = importlib.import_module(f"jobs.{stage}")

@@ -13,7 +13,7 @@ STAGES = (
     "recommend", "scan",
     "publish", "data_docs", "summary",
 )  # fmt: skip
-OTHERS = ("approve", "rollback", "refresh")
+OTHERS = ("approve", "rollback", "refresh", "shadow")
 WITH_STORE = ("publish", "rollback")
 """Those that need the stages' environment; the others start faster without."""
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 import conf
-from conf import ConfigError, Section, home, load, repository, resolved, workspace
+from conf import ConfigError, Section, home, load, overlaid, repository, resolved, workspace
 from conf.paths import Paths, paths
 
 # Every section, and the class that loads it: a new section must be named here.
@@ -29,6 +29,7 @@ CLASSES = {
     "index": ("models.ann", "IndexConfig"),
     "recommend": ("models.recommend", "RecommendConfig"),
     "fallback": ("models.recommend", "FallbackConfig"),
+    "shadow": ("jobs._shadow", "ShadowConfig"),
     "scan": ("jobs.scan", "ScanConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
@@ -113,6 +114,24 @@ class TestMerging:
     def test_lists_are_replaced_as_a_whole(self, own):
         own({"towers": {"ranker": {"hidden": [5]}}})
         assert resolved()["towers"]["ranker"]["hidden"] == [5]
+
+    def test_what_is_overlaid_wins_and_ends(self, own):
+        own({"towers": {"id_dim": 7, "vector_dim": 3}})
+        before = resolved()
+        settings = {"towers": {"id_dim": 9}}
+        with overlaid(settings, "a trial"):
+            assert resolved() == {**before, "towers": before["towers"] | {"id_dim": 9}}
+        assert resolved() == before
+        assert settings == {"towers": {"id_dim": 9}}
+        with (
+            pytest.raises(ConfigError, match=r"a trial: unknown key 'towers\.id_din'; did you mean 'id_dim'"),
+            overlaid({"towers": {"id_din": 9}}, "a trial"),
+        ):
+            resolved()
+
+    def test_settings_to_try_may_be_of_any_section(self, own):
+        own({"shadow": {"settings": {"towers": {"retrieval": {"dim": 128}}}}})
+        assert resolved()["shadow"]["settings"] == {"towers": {"retrieval": {"dim": 128}}}
 
     def test_keys_that_are_data_may_be_new(self, own):
         own({"spark": {"extra": {"spark.ui.port": 4050}}, "wals": {"feedback_weights": {"share": 2.0}}})

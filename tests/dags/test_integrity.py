@@ -25,16 +25,18 @@ EDGES = {
     "index": {"recommend"},
     "recommend": {"scan"},
     "scan": {"publish"},
-    "publish": {"data_docs", "summary"},
+    "publish": {"data_docs", "shadow", "summary"},
+    "shadow": {"after_shadow"},
+    "after_shadow": {"summary"},
     "data_docs": {"summary"},
     "summary": set(),
 }
 SPARK = {"ingest", "examples", "features", "recommend", "scan"}
-PYTHON = set(EDGES) - SPARK - {"ask", "verdict"}
+PYTHON = set(EDGES) - SPARK - {"ask", "verdict", "after_shadow"}
 HOURLY = ["ingest", "text", "examples", "features", "refresh", "gate", "verdict", "index", "recommend", "scan", "publish"]
 POOLS = {
     **dict.fromkeys(SPARK, "spark"),
-    **dict.fromkeys(["text", "train_wals", "train_towers", "evaluate", "noise_floor"], "train"),
+    **dict.fromkeys(["text", "train_wals", "train_towers", "evaluate", "noise_floor", "shadow"], "train"),
     "publish": "publish",
 }
 
@@ -85,10 +87,11 @@ def test_schedule(daily):
 
 
 def test_params(daily):
-    expected = {"recompute": "what is stale", "publish": "live and manual runs", "force": False, "as_of": None}
+    kinds = "live and manual runs"
+    expected = {"recompute": "what is stale", "publish": kinds, "shadow": kinds, "force": False, "as_of": None}
     assert daily.params.dump() == expected
     assert all(daily.params.get_param(name).description for name in expected)
-    stages = [stage for stage in EDGES if stage not in {"ask", "approve", "verdict", "data_docs", "summary"}]
+    stages = [stage for stage in EDGES if stage not in {"ask", "approve", "verdict", "after_shadow", "data_docs", "summary"}]
     assert set(daily.params.get_param("recompute").schema["enum"]) == {"what is stale", *stages}
 
 
@@ -139,7 +142,10 @@ def test_a_refusal_skips_all_but_data_docs_and_the_summary(daily):
     assert daily.get_task("verdict").ignore_downstream_trigger_rules is False
     rules = {task.task_id: task.trigger_rule.value for task in daily.tasks if task.trigger_rule.value != "all_success"}
     # A gate that passed skips the question; the verdict is read all the same.
-    assert rules == {"verdict": "none_failed", "data_docs": "all_done", "summary": "none_failed"}
+    assert rules == {
+        "verdict": "none_failed", "data_docs": "all_done", "summary": "none_failed",
+        "shadow": "none_failed", "after_shadow": "all_done",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def repository(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
     (root / "jobs").mkdir()
     (root / "jobs" / "__main__.py").write_text(STAGE)
-    for stage in STAGES:
+    for stage in [*STAGES, "shadow"]:
         (root / "jobs" / f"{stage}.py").write_text(
             f"import sys\nfrom jobs.__main__ import main\nmain({stage!r}, sys.argv[1:])\n"
         )
@@ -123,6 +123,33 @@ def test_refused(run):
     assert {line.split()[0] for line in trace} == set(STAGES) - {"index", "recommend", "scan", "publish"}
     assert trace[-1] == "summary --as-of 2026-01-08T00:00:00Z --force"
     assert "reelflow | verdict | refused, nothing is published: correlation 0.41" in shown.splitlines()
+
+
+@pytest.fixture
+def tried(tmp_path):
+    """Settings that try something."""
+    own = tmp_path / "own.yaml"
+    own.write_text("shadow: {name: bigger-towers}")
+    return str(own)
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_run_that_tries_something_ends_the_same_whether_that_fails_or_not(run, tried, status):
+    told = {"verdict": {"passed": True, "reason": "correlation 0.93"}, "fails": {"shadow": status} if status else {}}
+    shown, trace, error, _ = run(told, REELFLOW_CONF=tried)
+    assert error is None
+    ran = [line.split()[0] for line in trace]
+    assert sorted(ran) == sorted([*STAGES, "shadow"])
+    assert ran.index("publish") < ran.index("shadow") < ran.index("summary")
+    assert ("reelflow | shadow | error: told to" in shown.splitlines()) is bool(status)
+
+
+@pytest.mark.airflow
+def test_a_run_may_do_without(run, tried):
+    _, trace, error, _ = run({"verdict": {"passed": True, "reason": "fine"}}, {"shadow": "no"}, REELFLOW_CONF=tried)
+    assert error is None
+    assert sorted(line.split()[0] for line in trace) == sorted(STAGES)
 
 
 @pytest.mark.airflow

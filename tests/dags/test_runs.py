@@ -2,7 +2,19 @@ import json
 from datetime import UTC, datetime
 
 import pytest
-from _runs import BY_KIND, NO, STALE, YES, Kind, forced, kind_of, publishes, reason_not_to_ask, refuse_common_end
+from _runs import (
+    BY_KIND,
+    NO,
+    STALE,
+    YES,
+    Kind,
+    forced,
+    kind_of,
+    publishes,
+    reason_for_no_shadow,
+    reason_not_to_ask,
+    refuse_common_end,
+)
 from _window import WindowError, window_of
 
 STAGES = ("ingest", "train", "publish")
@@ -44,6 +56,12 @@ def test_what_is_redone(recompute, force, redone):
 @pytest.mark.parametrize(("wanted", "kinds"), [(BY_KIND, {Kind.LIVE, Kind.MANUAL}), (YES, set(Kind)), (NO, set())])
 def test_which_runs_publish(wanted, kinds):
     assert {kind for kind in Kind if publishes(kind, wanted)} == kinds
+
+
+@pytest.mark.parametrize(("wanted", "kinds"), [(BY_KIND, {Kind.LIVE, Kind.MANUAL}), (YES, set(Kind)), (NO, set())])
+def test_which_runs_try_something(wanted, kinds):
+    assert {kind for kind in Kind if reason_for_no_shadow(kind, wanted, "bigger-towers") is None} == kinds
+    assert {reason_for_no_shadow(kind, wanted, None) for kind in Kind} == {"nothing is tried: shadow.name is null"}
 
 
 def test_a_backfill_has_no_common_window():

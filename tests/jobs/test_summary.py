@@ -113,3 +113,20 @@ def test_a_verdict_without_anybody_to_judge_has_no_table(workspace):
     found = lines_of(workspace)
     assert "Quality on the held-out end of time, 0 users, all videos" in found
     assert "Verdict refused: nobody" in found
+
+
+def test_what_is_tried_has_its_lines(workspace):
+    assert not [line for line in lines_of(workspace) if line.startswith("Shadow")]
+    report = {"said": "bigger: running, 2 of 7 runs", "next": "It goes on.", "left_out": "the gate refused"}
+    (workspace.home / "runs" / "20260108T000000Z" / "shadow").mkdir(parents=True)
+    write(workspace, "shadow/report.json", report)
+    found = lines_of(workspace)
+    place = found.index("Shadow bigger: running, 2 of 7 runs")
+    assert found[place + 1 : place + 3] == ["this run is not counted: the gate refused", "It goes on."]
+
+
+def test_a_trial_that_failed_is_no_stage_of_the_run(workspace):
+    write(workspace, "shadow.error", "bundle wals: damaged\n")
+    assert "Shadow failed: bundle wals: damaged" in lines_of(workspace)
+    found = lines_of(workspace)
+    assert not [line for line in found if line.startswith("shadow ")]
