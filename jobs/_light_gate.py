@@ -21,7 +21,7 @@ from jobs import _bundles, _training, _verdict, refresh
 from jobs._lane import HourlyConfig
 from jobs._recipe import code_version
 from jobs._stage import Context, Report
-from jobs._tables import Partition
+from jobs._tables import Partition, Unit
 from jobs._tracking import Tracker
 from models.bundle import Bundle
 from models.ensemble import Ensemble
@@ -73,6 +73,12 @@ def run(context: Context) -> Report:
     for bundle in bundles.values():
         tracker.annotate(bundle, {}, {"gate": "passed" if verdict.passed else "refused", "gate.reason": reason})
     return Report(read={"users judged": compared.users}, notes=[reason], facts={"passed": verdict.passed, **figures})
+
+
+def plan(context: Context) -> list[Unit]:
+    """How the verdict stands."""
+    _, status = _verdict.check(context, _basis(context, _bundles.models(context)))
+    return [Unit("verdict", Partition(context.last_day), status)]
 
 
 def judge(config: HourlyConfig, found: Correlation, *, new: Ensemble, old: Ensemble) -> Verdict:
