@@ -169,7 +169,7 @@ def context(stage: str, given: argparse.Namespace) -> Context:
         raise ReelflowError("window: expected --as-of ISO, or --start ISO with --end ISO")
     where = paths()
     lane = getattr(given, "lane", _lane.DAILY)
-    if lane == _lane.HOURLY and window == requested:
+    if lane == _lane.HOURLY and not given.as_of:
         raise ReelflowError("lane hourly: found --start and --end, expected --as-of ISO, the end of an hour")
     return Context(
         stage=stage, window=window, requested=requested, lake=Lake(where.lake), paths=where, force=given.force, lane=lane
