@@ -1,7 +1,8 @@
 """Raw logs that say the same in other words end in the same scores, to the last bit (G4).
 
 The whole way from the logs to the scores: names of users, ids of events, the order of rows and files, and the letter case of
-tags and titles are changed. All negatives are kept here: which of them a smaller rate keeps is drawn by a hash of the event's id.
+tags and titles are changed. All negatives are kept here: which of them a smaller rate keeps is drawn by a hash of the id of
+the event.
 """
 
 from __future__ import annotations
