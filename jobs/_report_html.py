@@ -104,17 +104,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], ours: str = "", *,
         ours: first cell of the row that stands out.
         words: columns that hold text, by place: it begins on the left and breaks; ``"long"`` gives it room for sentences.
     """
-    kinds = [
-        f' class="words {words[place]}"'.replace(' "', '"') if words and place in words else "" for place in range(len(head))
-    ]
+    kinds = {place: f' class="{f"words {kind}".rstrip()}"' for place, kind in (words or {}).items()}
     lines = [
         ('<tr class="ours">' if first == ours else "<tr>")
         + f"<td>{escape(first)}</td>"
-        + "".join(f"<td{kind}>{one}</td>" for kind, one in zip(kinds[1:], others, strict=True))
+        + "".join(f"<td{kinds.get(place, '')}>{one}</td>" for place, one in enumerate(others, start=1))
         + "</tr>"
         for first, *others in rows
     ]
-    titles = "".join(f"<th{kind}>{escape(title)}</th>" for kind, title in zip(kinds, head, strict=True))
+    titles = "".join(f"<th{kinds.get(place, '')}>{escape(title)}</th>" for place, title in enumerate(head))
     return (
         f'<div class="scroll"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n'
         + "\n".join(lines)
