@@ -64,15 +64,24 @@ def find(context: Context) -> Due | str:
         ReelflowError: nothing is live.
     """
     kept = read(context)
+    found = look(context, kept)
+    if isinstance(found, Due) and found is not kept:
+        _write(context, found)
+    return found
+
+
+def look(context: Context, kept: Due | None = None) -> Due | str:
+    """The same without keeping it.
+
+    Raises:
+        ReelflowError: nothing is live.
+    """
+    kept = kept or read(context)
     with SqliteStore(context.paths.store).snapshot() as snapshot:
         live, publications = _live(snapshot), snapshot.publications()
         if kept is not None and _is_of(kept, live, context) and not context.force:
             return kept
-        if why := _nothing_to_do(context, live, publications):
-            return why
-        found = _find(context, snapshot, live, publications)
-    _write(context, found)
-    return found
+        return _nothing_to_do(context, live, publications) or _find(context, snapshot, live, publications)
 
 
 def standing(context: Context) -> Due | str:

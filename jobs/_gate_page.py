@@ -16,6 +16,9 @@ _VIDEOS = {
     "entered": "Entered most lists",
     "left": "Left most lists",
 }
+_CHANGE = "mean change"
+_MOVED = ("video", "title", _CHANGE, "lists before", "lists now")
+_REFUSING = ("below", "above")
 _TITLES = ("Checks", "Against the incumbent", "Users that moved most", "Videos that moved most", "Floors")
 
 
@@ -45,7 +48,11 @@ def page(content: Mapping[str, Any]) -> str:
         html.contents(_TITLES),
         html.items(f"{check['name']}: {check['detail']}" for check in failed) if failed else "",
         html.heading(_TITLES[0]),
-        html.table(("check", "answer", "found", "needed", ""), [_check(check) for check in checks]),
+        html.table(
+            ("check", "answer", "found", "needed", "what was found"),
+            [_check(check) for check in sorted(checks, key=lambda check: bool(check["passed"]))],
+            words={1: "", 4: "long"},
+        ),
         *_differential(content),
         *_moved(content["moved"]),
         *_floors(content["floors"]),
@@ -54,8 +61,8 @@ def page(content: Mapping[str, Any]) -> str:
 
 
 def _check(check: Mapping[str, Any]) -> Sequence[str]:
-    answer = "passed" if check["passed"] else "FAILED"
-    return (check["name"], html.cell(answer), _number(check["value"]), _number(check["threshold"]), _wrapped(check["detail"]))
+    answer = html.cell("passed") if check["passed"] else html.bad("FAILED")
+    return (check["name"], answer, _number(check["value"]), _number(check["threshold"]), html.cell(check["detail"]))
 
 
 def _differential(content: Mapping[str, Any]) -> list[str]:
@@ -69,7 +76,7 @@ def _differential(content: Mapping[str, Any]) -> list[str]:
         else "There is no noise floor: what two seeds of the same data share was not measured."
     )
     rows = [
-        (name, _number(found["pooled"][key]), _number((floor or {}).get("pooled", {}).get(key)))
+        (name, _figure(found["pooled"][key]), _figure((floor or {}).get("pooled", {}).get(key)))
         for name, key in (
             ("Pearson, all pairs", "pooled_pearson"),
             ("Spearman, all pairs", "pooled_spearman"),
@@ -77,22 +84,22 @@ def _differential(content: Mapping[str, Any]) -> list[str]:
         )
     ]
     rows += [
-        (f"Pearson of {name} alone", _number(value), _number((floor or {}).get("components", {}).get(name)))
+        (f"Pearson of {name} alone", _figure(value), _figure((floor or {}).get("components", {}).get(name)))
         for name, value in found["components"].items()
     ]
     rows += [
         (
             f"{name}, mean over users",
-            _number(one.get("mean")),
-            _number((floor or {}).get("overlap", {}).get(name, {}).get("mean")),
+            _figure(one.get("mean")),
+            _figure((floor or {}).get("overlap", {}).get(name, {}).get("mean")),
         )
         for name, one in found["overlap"].items()
     ]
     spread = [
-        (name, *(_number(one.get(p)) for p in ("p05", "p25", "p50", "p75", "p95"))) for name, one in found["overlap"].items()
+        (name, *(_figure(one.get(p)) for p in ("p05", "p25", "p50", "p75", "p95"))) for name, one in found["overlap"].items()
     ]
     parts = [
-        (f"{kind} {value}", _number(one["pooled_pearson"]), _number(one["pooled_spearman"]), html.cell(f"{one['users']:,}"))
+        (f"{kind} {value}", _figure(one["pooled_pearson"]), _figure(one["pooled_spearman"]), html.cell(f"{one['users']:,}"))
         for kind, own in found["segments"].items()
         for value, one in own.items()
     ]
@@ -117,20 +124,17 @@ def _moved(moved: Mapping[str, Any]) -> list[str]:
             html.paragraph(f"{who}; acted on {user['watched']} videos; liked last: {liked}. RBO {user['rbo']}.", "muted")
         )
         both = [(f"{old.get('rank', new.get('rank', ''))}", _place(old), _place(new)) for old, new in _side_by_side(user)]
-        body.append(html.table(("place", "before (now at)", "now (before at)"), both))
+        body.append(html.table(("place", "before (now at)", "now (before at)"), both, words={1: "", 2: ""}))
     body.append(html.heading(_TITLES[3]))
     for name, title in _VIDEOS.items():
-        rows = [
-            (
-                str(video["video_id"]),
-                _wrapped(f"{video['title'] or 'no title'} ({video['language'] or 'no language'})"),
-                _number(video.get("mean_change")),
-                html.cell(f"{video['lists_before']:,}"),
-                html.cell(f"{video['lists_after']:,}"),
-            )
-            for video in moved[name]
-        ]
-        body += [f"<h3>{title}</h3>", html.table(("video", "title", "mean change", "lists before", "lists now"), rows)]
+        changes = [video.get("mean_change") for video in moved[name]]
+        head = _MOVED if any(change is not None for change in changes) else tuple(one for one in _MOVED if one != _CHANGE)
+        rows = []
+        for video, change in zip(moved[name], changes, strict=True):
+            told = html.cell(f"{video['title'] or 'no title'} ({video['language'] or 'no language'})")
+            lists = (html.cell(f"{video[when]:,}") for when in ("lists_before", "lists_after"))
+            rows.append((str(video["video_id"]), told, *([_figure(change)] if _CHANGE in head else []), *lists))
+        body += [f"<h3>{title}</h3>", html.table(head, rows, words={1: ""})]
     return body
 
 
@@ -152,10 +156,10 @@ def _floors(floors: Sequence[Mapping[str, Any]]) -> list[str]:
         (
             f"{one['part']}, {one['metric']}",
             html.cell(f"{one['ratio']:g} x {one['against']}"),
-            html.cell(one["outcome"]),
-            _number(one["value"]),
-            _number(one["other"]),
-            html.cell(_plain(one["low"]), _plain(one["high"])),
+            html.bad(one["outcome"]) if one["outcome"] in _REFUSING else html.cell(one["outcome"]),
+            _figure(one["value"]),
+            _figure(one["other"]),
+            html.cell(" to ".join(f"{end:+.4f}" for end in (one["low"], one["high"]) if end is not None)),
             html.cell(f"{one['users']:,}"),
         )
         for one in floors
@@ -164,17 +168,15 @@ def _floors(floors: Sequence[Mapping[str, Any]]) -> list[str]:
         "The difference of the final list and so many times the other's, its interval over users, and what follows: slices "
         "that cannot be told, or have too few users, never refuse."
     )
-    head = ("slice", "against", "outcome", "ours", "theirs", "difference from, to", "users")
-    return [html.heading(_TITLES[4]), html.paragraph(said), html.table(head, rows)] if floors else []
+    head = ("slice", "against", "outcome", "ours", "theirs", "difference", "users")
+    return [html.heading(_TITLES[4]), html.paragraph(said), html.table(head, rows, words={1: "", 2: ""})] if floors else []
 
 
 def _number(value: Any) -> str:
-    return html.cell(_plain(value))
+    """Of any size and unit."""
+    return html.cell("" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value))
 
 
-def _plain(value: Any) -> str:
-    return "" if value is None else f"{value:,.4g}" if isinstance(value, float) else str(value)
-
-
-def _wrapped(text: str) -> str:
-    return f'<span style="white-space: normal; display: block; min-width: 22rem; text-align: left">{html.cell(text)}</span>'
+def _figure(value: float | None) -> str:
+    """A correlation, a share or a change of one: as many decimals in every row, so that a column can be compared."""
+    return html.cell("" if value is None else f"{value:.4f}")

@@ -11,34 +11,28 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from conf import load
 from jobs import _bundles, _training, _verdict, refresh
 from jobs._lane import HourlyConfig
 from jobs._recipe import code_version
 from jobs._stage import Context, Report
-from jobs._tables import Partition
+from jobs._tables import Partition, Unit
 from jobs._tracking import Tracker
-from models import evaluation
 from models.bundle import Bundle
 from models.ensemble import Ensemble
 from models.features import with_text
-from models.gate import Check, Correlation, Verdict, correlation
-from models.ids import IdMap
-from models.recommend import RecommendConfig, score_matrix
+from models.gate import Check, Correlation, Scene, Verdict, agreement
+from models.recommend import RecommendConfig
 from schemas import EXAMPLES, QUERY_TEXT, USER_FEATURES, VIDEO_FEATURES, VIDEO_TEXT
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
 _CODE = ("jobs/_light_gate.py", "models")
-_TRAINED = ("ranker", "retrieval", "wals")
-_SEED = 0
 
 
 def run(context: Context) -> Report:
@@ -55,8 +49,10 @@ def run(context: Context) -> Report:
     ranking = load("recommend", RecommendConfig).weighed(bundles[_bundles.WALS].properties[refresh.WEIGHTS])
     new = Ensemble.load(*_bundles.folders(bundles))
     old = Ensemble.load(*_bundles.folders({kind: tracker.fetch(one) for kind, one in published.items()}))
-    compared = compare(context, ranking, new=new, old=old)
-    verdict = judge(load("hourly", HourlyConfig), compared, new=new, old=old)
+    config = load("hourly", HourlyConfig)
+    sizes = {"users": config.correlation_users, "videos": config.correlation_videos}
+    compared = agreement(_scene(context, new, ranking), old, **sizes)
+    verdict = judge(config, compared, new=new, old=old)
     reason = f"{'passed' if verdict.passed else 'refused'}: " + "; ".join(
         f"{check.name}: {check.detail}" for check in verdict.checks if check.passed == verdict.passed
     )
@@ -77,6 +73,12 @@ def run(context: Context) -> Report:
     for bundle in bundles.values():
         tracker.annotate(bundle, {}, {"gate": "passed" if verdict.passed else "refused", "gate.reason": reason})
     return Report(read={"users judged": compared.users}, notes=[reason], facts={"passed": verdict.passed, **figures})
+
+
+def plan(context: Context) -> list[Unit]:
+    """How the verdict stands."""
+    _, status = _verdict.check(context, _basis(context, _bundles.models(context)))
+    return [Unit("verdict", Partition(context.last_day), status)]
 
 
 def judge(config: HourlyConfig, found: Correlation, *, new: Ensemble, old: Ensemble) -> Verdict:
@@ -113,29 +115,13 @@ def judge(config: HourlyConfig, found: Correlation, *, new: Ensemble, old: Ensem
     return Verdict(all(check.passed for check in checks), checks)
 
 
-def compare(context: Context, ranking: RecommendConfig, *, new: Ensemble, old: Ensemble) -> Correlation:
-    """Correlate both models' predictions, without counters, for drawn users and videos that they have not met."""
-    config, lake, today = load("hourly", HourlyConfig), context.lake, [Partition(context.last_day)]
-    users, queries = lake.read(USER_FEATURES, today), lake.read(QUERY_TEXT, today)
+def _scene(context: Context, models: Ensemble, ranking: RecommendConfig) -> Scene:
+    """The refreshed models and the rows of this hour."""
+    lake, today = context.lake, [Partition(context.last_day)]
     videos = with_text(lake.read(VIDEO_FEATURES, today), lake.read(VIDEO_TEXT, today))
-    rng = np.random.default_rng(_SEED)
-    active = users.filter(pc.greater(users[col.INTERACTION_COUNT], 0)).sort_by(col.USER_ID)
-    asked = active.take(pa.array(np.sort(rng.permutation(active.num_rows)[: config.correlation_users])))
-    weights = {
-        name: {part: weight for part, weight in parts.items() if part in _TRAINED} for name, parts in ranking.weights.items()
-    }
-    models_only = ranking.weighed(weights)
-    catalogue = new.catalogue(ranking.catalogue, videos, context.as_of)
-    before = replace(old, popularity=new.popularity)
-    theirs = before.catalogue(ranking.catalogue, videos, context.as_of)
-    batch = new.users(ranking, asked, queries, catalogue, context.as_of)
-    positions = np.sort(rng.permutation(np.flatnonzero(catalogue.eligible))[: config.correlation_videos])
     met = lake.read(EXAMPLES, lake.partitions(EXAMPLES, context.window), [col.USER_ID, col.VIDEO_ID])
-    seen = evaluation.pairs(met, IdMap(batch.user_ids), IdMap(catalogue.video_ids)).toarray()
-    seen[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
-    scores = score_matrix(models_only, catalogue, batch, positions)
-    then = score_matrix(models_only, theirs, before.users(ranking, asked, queries, theirs, context.as_of), positions)
-    return correlation(scores, then, ~seen[:, positions])
+    users, queries = lake.read(USER_FEATURES, today), lake.read(QUERY_TEXT, today)
+    return Scene(models, ranking, users, videos, queries, met, context.as_of)
 
 
 def _basis(context: Context, bundles: Mapping[str, Bundle]) -> dict[str, Any]:

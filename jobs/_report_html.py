@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 COLOURS = {
@@ -19,6 +19,7 @@ COLOURS = {
     "series-4": ("#c77700", "#f0a94a"),
     "series-5": ("#b3206f", "#f472b6"),
     "series-6": ("#6b46c1", "#b79cf5"),
+    "bad": ("#b42318", "#ff8a7a"),
 }
 """Each colour in the light and in the dark page."""
 
@@ -39,6 +40,10 @@ th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(-
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: var(--page); }
 thead th { color: var(--muted); font-weight: 600; }
 td small { display: block; font-size: .75rem; }
+th.words, td.words { text-align: left; }
+td.words { white-space: normal; }
+td.long { min-width: 22rem; }
+.bad { color: var(--bad); font-weight: 600; }
 tr.ours td { background: var(--band); font-weight: 600; }
 tr.ours td small { font-weight: 400; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: .8rem 1.6rem; }
@@ -90,22 +95,24 @@ def items(texts: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], ours: str = "") -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], ours: str = "", *, words: Mapping[int, str] | None = None) -> str:
     """A table that scrolls by itself where it is wider than the page.
 
     Args:
         head: titles of the columns, plain.
         rows: cells, the first plain and the others from :func:`cell`.
         ours: first cell of the row that stands out.
+        words: columns that hold text, by place: it begins on the left and breaks; ``"long"`` gives it room for sentences.
     """
+    kinds = {place: f' class="{f"words {kind}".rstrip()}"' for place, kind in (words or {}).items()}
     lines = [
         ('<tr class="ours">' if first == ours else "<tr>")
         + f"<td>{escape(first)}</td>"
-        + "".join(f"<td>{one}</td>" for one in others)
+        + "".join(f"<td{kinds.get(place, '')}>{one}</td>" for place, one in enumerate(others, start=1))
         + "</tr>"
         for first, *others in rows
     ]
-    titles = "".join(f"<th>{escape(title)}</th>" for title in head)
+    titles = "".join(f"<th{kinds.get(place, '')}>{escape(title)}</th>" for place, title in enumerate(head))
     return (
         f'<div class="scroll"><table>\n<thead><tr>{titles}</tr></thead>\n<tbody>\n'
         + "\n".join(lines)
@@ -116,6 +123,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], ours: str = "") ->
 def cell(main: str, small: str = "") -> str:
     """One cell, with a second line in small print."""
     return escape(main) + (f"<small>{escape(small)}</small>" if small else "")
+
+
+def bad(text: str) -> str:
+    """A cell that a person has to see first."""
+    return f'<span class="bad">{escape(text)}</span>'
 
 
 def figure(picture: str, caption: str) -> str:

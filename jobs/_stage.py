@@ -16,7 +16,7 @@ from typing import Any
 
 from conf import ConfigError, Section, load
 from conf.paths import Paths, paths
-from jobs import _expectations, _lane
+from jobs import _expectations, _lane, _machine
 from jobs._swap import replace_json
 from jobs._tables import Lake
 from jobs._window import DAY, HOUR, Window, compact, floor_hour, iso, last_day, midnight, parse_time
@@ -114,8 +114,8 @@ class Context:
 def main(stage: str, run: Callable[[Context], Report], doc: str | None, argv: Sequence[str] | None = None) -> None:
     """Run a stage from the command line and exit.
 
-    Exit status 0 on success, 2 for an error that its user can mend (one line on standard error), 1 with a traceback for
-    a defect.
+    Exit status 0 on success; 2 for an error that its user can mend, 1 for one of the machine, which may be over by the next try
+    (one line on standard error each); 1 with a traceback for a defect.
     """
     given = command_line(stage, doc).parse_args(argv)
     run_context = None
@@ -136,6 +136,11 @@ def main(stage: str, run: Callable[[Context], Report], doc: str | None, argv: Se
             run_context.run_folder.mkdir(parents=True, exist_ok=True)
             (run_context.run_folder / f"{stage}.error").write_text(f"{error}\n", encoding="utf-8")
         sys.exit(2)
+    except Exception as error:
+        if (trouble := _machine.trouble(error)) is None:
+            raise
+        print(f"reelflow | {stage} | error: {trouble}", file=sys.stderr, flush=True)
+        sys.exit(1)
 
 
 def lookback(as_of: datetime) -> Window:
@@ -169,7 +174,7 @@ def context(stage: str, given: argparse.Namespace) -> Context:
         raise ReelflowError("window: expected --as-of ISO, or --start ISO with --end ISO")
     where = paths()
     lane = getattr(given, "lane", _lane.DAILY)
-    if lane == _lane.HOURLY and window == requested:
+    if lane == _lane.HOURLY and not given.as_of:
         raise ReelflowError("lane hourly: found --start and --end, expected --as-of ISO, the end of an hour")
     return Context(
         stage=stage, window=window, requested=requested, lake=Lake(where.lake), paths=where, force=given.force, lane=lane

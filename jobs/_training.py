@@ -126,12 +126,17 @@ def inputs(context: Context) -> dict[str, str]:
                 f"table {table.name}: no partition {today[0].path}; run ingest, text and features --as-of "
                 f"{iso(context.as_of)} first"
             )
-    windowed = (EXAMPLES, EXAMPLE_FEATURES, VIDEO_COUNTS)
     return (
-        {table.name: lake.digest(table, lake.partitions(table, context.window)) for table in windowed}
+        {VIDEO_COUNTS.name: lake.digest(VIDEO_COUNTS, lake.partitions(VIDEO_COUNTS, context.window))}
         | {table.name: lake.digest(table, today) for table in _LATEST}
-        | {INTERACTIONS.name: lake.digest(INTERACTIONS, _log_hours(context))}
+        | {table.name: lake.digest(table, hours) for table, hours in hours_read(context).items()}
     )
+
+
+def hours_read(context: Context) -> dict[Table, list[Partition]]:
+    """The hourly partitions that ``read`` reads: functions of the log alone, whichever lane made them."""
+    window = {table: context.lake.partitions(table, context.window) for table in (EXAMPLES, EXAMPLE_FEATURES)}
+    return {**window, INTERACTIONS: _log_hours(context)}
 
 
 def read(context: Context, *, features: bool = True, since: datetime | None = None) -> TrainingSet:

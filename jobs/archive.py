@@ -9,8 +9,10 @@ What is archived: interactions and all that is made from them, by the hour or th
 catalogue, and what was refused) stay: planning a run looks into them. ``--table NAME``, as often as needed, names others. The
 raw logs are never touched.
 
-The days that the next training reads stay as well: those from the lake's newest day back by the days of section ``window``.
-``--force`` moves them all the same; the next run that has to read them then stops and names the command that restores them.
+The days that the next run of either lane reads stay as well: those from the end of the newest hour, or day, back by the days
+of section ``window``, and those from the day as of which something was published that is live: hours go on from it.
+``--force`` moves them all the same; the next run that has to read them then stops and names the command that restores them. The
+lists of the hourly lane lie in a lake of their own (``lake/_hourly``), which is never archived.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from itertools import groupby
 
 from conf import ConfigError, load
@@ -30,9 +32,10 @@ from conf.paths import paths
 from jobs._cold import described, from_cold, restorable, to_cold
 from jobs._stage import WindowConfig
 from jobs._tables import Lake, Manifest, Partition, TableError
-from jobs._window import DAY, midnight, parse_time
-from schemas import REJECTED, REJECTED_SNAPSHOTS, TABLES, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS, Table
+from jobs._window import DAY, HOUR, iso, last_day, midnight, parse_time
+from schemas import INTERACTIONS, REJECTED, REJECTED_SNAPSHOTS, TABLES, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS, Table
 from schemas.errors import ReelflowError
+from serving import SqliteStore
 
 STAYING = frozenset({REJECTED, REJECTED_SNAPSHOTS, VIDEOS, USERS, VIDEO_VERSIONS, USER_VERSIONS})
 """Tables that are archived only when they are named: planning a run looks into them."""
@@ -88,14 +91,44 @@ def move(lake: Lake, cold: Lake, todo: Todo, act: Act) -> Iterator[Moved]:
         yield Moved(table.name, moved, problems)
 
 
-def needed_from(lake: Lake, window: WindowConfig) -> date | None:
-    """The first day that the next training reads, with one more for labels that begin the day before; None without a lake.
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """The first day that must stay, and who reads it."""
 
-    Histories reach back from the first day of the look-back: the lengths in section ``window`` add up.
+    day: date
+    reader: str
+
+
+def needed_from(lake: Lake, window: WindowConfig, root_as_of: datetime | None) -> Needed | None:
+    """The first day that the next run of either lane reads, with one more for labels that begin the day before.
+
+    Histories reach back from the first day of the look-back: the lengths in section ``window`` add up. An hour on a day that is
+    not over begins its look-back in the middle of a day, one earlier than that day's training.
+
+    Args:
+        lake: whose newest partitions say how far the log is known.
+        window: lengths of what is read.
+        root_as_of: of the full publication that is live, which hours go on from; None for none.
+
+    Returns:
+        None without a lake.
     """
     newest = max((partition.dt for table in TABLES for partition in lake.every(table)[-1:]), default=None)
-    reach_days = sum(days for name, days in window.model_dump().items() if name.endswith("_days"))
-    return None if newest is None else newest - reach_days * DAY
+    if newest is None:
+        return None
+    reach = (1 + sum(days for name, days in window.model_dump().items() if name.endswith("_days"))) * DAY
+    over = midnight(newest) + DAY
+    hours = [partition for partition in lake.every(INTERACTIONS)[-1:] if partition.dt == newest]
+    known_until = min(over, hours[0].start + HOUR) if hours else over
+    found = [Needed((over - reach).date(), "the next training reads")]
+    if known_until < over:
+        found.append(
+            Needed((known_until - reach).date(), f"the hourly lane, whose newest hour ended {iso(known_until)}, reads")
+        )
+    if root_as_of is not None:
+        published = f"the hourly lane goes on from what was published as of {iso(root_as_of)} and reads"
+        found.append(Needed(last_day(root_as_of), published))
+    return min(found, key=lambda needed: needed.day)
 
 
 @contextmanager
@@ -148,11 +181,13 @@ def _to_archive(lake: Lake, given: argparse.Namespace) -> Todo:
     if given.start or given.end:
         raise ReelflowError("archive: --start and --end belong to --restore; expected --before DATE alone")
     day, window = _day("--before", given.before), load("window", WindowConfig)
-    first = needed_from(lake, window)
-    if first is not None and day > first:
-        reach = f"--before {day} reaches into the look-back: the next training reads from {first} on (section window)"
+    live = SqliteStore(paths().store).live()
+    needed = needed_from(lake, window, None if live is None else live.root_as_of)
+    if needed is not None and day > needed.day:
+        reach = f"--before {day} reaches into the look-back: {needed.reader} from {needed.day} on (section window)"
         if not given.force:
-            raise ReelflowError(f"{reach}; nothing was moved; choose {first} or earlier, or add --force and restore later")
+            advice = f"choose {needed.day} or earlier, or add --force and restore later"
+            raise ReelflowError(f"{reach}; nothing was moved; {advice}")
         _say(f"warning: {reach}; a run that has to read these days will stop and name the command that restores them")
     return before(lake, day, _tables(given.table, [table for table in TABLES if table not in STAYING]))
 

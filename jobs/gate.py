@@ -98,6 +98,8 @@ def run(context: Context) -> Report:
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
     """How the verdict stands."""
+    if context.lane == _lane.HOURLY:
+        return _light_gate.plan(context)
     incumbents, bundles = _gate_material.incumbents(Tracker.open(), context.as_of), _bundles.models(context)
     evaluated = _evaluation.require(context, evaluate.recipe(context, bundles))
     floor = _noise_floor.figures(context, {kind: bundle.digest for kind, bundle in bundles.items()})

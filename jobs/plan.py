@@ -1,9 +1,11 @@
 """List what a run would make, and why, without making it.
 
-``python -m jobs.plan --as-of ISO`` goes through every stage of a day's run, ``--start ISO --end ISO`` through those that write
-the lake. Each partition, bundle and the live version is ``up to date``, ``stale`` or ``missing``, with the reason, or
-``archived``: up to date, but a stage that reads it needs a restore first (``python -m jobs.archive``). After the first stage
-with work to do, the stages that train and publish are not looked at: what they would read is yet to come.
+``python -m jobs.plan --as-of ISO`` goes through every stage of a day's run, ``--lane hourly --as-of ISO`` through those of an
+hour's, ``--start ISO --end ISO`` through those that write the lake, which both lanes share. Each partition, bundle and the live
+version is ``up to date``, ``stale`` or ``missing``, with the reason, or ``archived``: up to date, but a stage that reads it
+needs a restore first (``python -m jobs.archive``). After the first stage with work to do, the stages that train and publish are
+not looked at: what they would read is yet to come. For a day or a window, the hours that the hourly lane has run in it come
+last: whether their log has changed since.
 """
 
 from __future__ import annotations
@@ -16,11 +18,11 @@ from importlib import import_module
 from itertools import groupby
 
 from conf import ConfigError
-from jobs import _approval, _stage, _verdict
+from jobs import _approval, _lane, _past_hours, _stage, _verdict
 from jobs._recipe import State, Status
 from jobs._stage import Context
 from jobs._tables import Partition, Unit
-from jobs._window import iso
+from jobs._window import HOUR, iso
 from schemas.errors import ReelflowError
 
 LAKE_STAGES = ("ingest", "examples", "text", "features")
@@ -36,6 +38,8 @@ MODEL_STAGES = (
     "publish",
     "shadow",
 )
+HOUR_STAGES = ("refresh", "gate", "index", "recommend", "scan", "publish")
+PAST_HOURS = "hourly"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,15 @@ class Step:
 
 
 def plan(context: Context, stages: Sequence[str] = LAKE_STAGES + MODEL_STAGES) -> Iterator[Step]:
-    """Look at one stage after the other.
+    """Look at one stage after the other; of an hour whose turn is over, at none.
 
     Raises:
         ReelflowError: a stage could not even start, for example because there are no raw logs.
     """
+    if context.lane == _lane.HOURLY and (why := _lane.overtaken(context)):
+        hour = Unit(_past_hours.NAME, Partition.hour(context.as_of - HOUR), Status(State.CURRENT, why))
+        yield Step(PAST_HOURS, [hour])
+        return
     pending: dict[str, list[Partition]] = {}
     busy: str | None = None
     for stage in stages:
@@ -74,9 +82,28 @@ def plan(context: Context, stages: Sequence[str] = LAKE_STAGES + MODEL_STAGES) -
         yield step
 
 
+def past_hours(context: Context, steps: Sequence[Step]) -> Step:
+    """How the hours stand that the hourly lane has run, given what the stages before would find."""
+    pending: dict[str, list[Partition]] = {}
+    for unit in (unit for step in steps for unit in step.to_do):
+        pending.setdefault(unit.name, []).append(unit.partition)
+    return Step(PAST_HOURS, _past_hours.look(context, pending))
+
+
 def nothing_to_do(context: Context) -> bool:
     """Whether a day's run would change nothing."""
     return all(not step.to_do for step in plan(context))
+
+
+def _all(context: Context, whole: bool) -> Iterator[Step]:
+    """Every stage of a run, or of an explicit window those that both lanes share; then the hours that ran in it."""
+    stages = HOUR_STAGES if context.lane == _lane.HOURLY else MODEL_STAGES
+    steps = []
+    for step in plan(context, LAKE_STAGES + (stages if whole else ())):
+        steps.append(step)
+        yield step
+    if context.lane == _lane.DAILY:
+        yield past_hours(context, steps)
 
 
 def _refused(context: Context) -> bool:
@@ -121,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         context = _stage.context("plan", given)
         totals = dict.fromkeys(State, 0)
-        for step in plan(context, LAKE_STAGES + (MODEL_STAGES if given.as_of else ())):
+        for step in _all(context, given.as_of is not None):
             for line in _json(step) if given.json else _lines(step):
                 print(line, flush=True)
             for unit in step.units:

@@ -88,18 +88,22 @@ def run(context: Context) -> Report:
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
-    """How what is live stands to the day's lists."""
+    """How what is live stands to the day's lists, or to the hour's."""
+    hourly = context.lane == _lane.HOURLY
+    due = _due.standing(context) if hourly else None
+    if isinstance(due, str):
+        return [Unit("live version", Partition(context.last_day), _recipe.Status(_recipe.State.CURRENT, due))]
     wanted, store = _wanted(context), SqliteStore(context.paths.store)
     live = store.live()
     if live is None:
         status = _recipe.MISSING
-    elif live.root_as_of > context.as_of:
+    elif not hourly and live.root_as_of > context.as_of:
         status = _recipe.Status(_recipe.State.CURRENT, _superseded(live))
     elif not _is_live(context, wanted, live, store) and (gone := _rolled_back(store, wanted.version)):
         status = _recipe.Status(_recipe.State.CURRENT, gone)
     elif not _is_live(context, wanted, live, store):
         status = _recipe.Status(_recipe.State.STALE, f"{live.model_version} is live, as of {iso(live.as_of)}")
-    elif not _registry.is_champion(Tracker.open(), wanted.bundles):
+    elif not hourly and not _registry.is_champion(Tracker.open(), wanted.bundles):
         status = _recipe.Status(_recipe.State.STALE, "live, but not the champion in MLflow")
     else:
         status = _recipe.CURRENT

@@ -20,7 +20,7 @@ from jobs._due import Due
 from jobs._fan_out import by_spark
 from jobs._lane import HourlyConfig
 from jobs._parts import Work, begin, cut_users, link, make_parts
-from jobs._recipe import Recipe, code_version
+from jobs._recipe import Recipe, State, Status, code_version
 from jobs._stage import Context, Report
 from jobs._tables import Partition, Pending, Unit
 from jobs._window import iso
@@ -73,10 +73,13 @@ def run(context: Context) -> Report:
 
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
-    """How the day's lists stand."""
+    """How the day's lists stand, or those of the users whose lists are due."""
+    today, due = Partition(context.last_day), _due.look(context) if context.lane == _lane.HOURLY else None
+    if isinstance(due, str):
+        return [Unit(RECOMMENDATIONS.name, today, Status(State.CURRENT, due))]
     bundles = {**_bundles.models(context), _bundles.SERVING: _bundles.open_at(context, _bundles.SERVING)}
-    recipe, today = _recipe(context, ranking(context), bundles), Partition(context.last_day)
-    return [Unit(RECOMMENDATIONS.name, today, context.lake.first_status(_TABLES, today, recipe))]
+    recipe = _recipe(context, ranking(context), bundles, due)
+    return [Unit(RECOMMENDATIONS.name, today, context.lists.first_status(_TABLES, today, recipe))]
 
 
 def ranking(context: Context) -> RecommendConfig:

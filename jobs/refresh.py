@@ -25,6 +25,7 @@ from jobs._lane import HourlyConfig
 from jobs._recipe import Recipe, code_version
 from jobs._stage import Context, Report
 from jobs._swap import read_json
+from jobs._tables import Pending, Unit
 from jobs._tower_data import tower_data
 from jobs._tracking import LANE, Published, Tracker
 from jobs._training import TrainingSet
@@ -108,6 +109,12 @@ def run(context: Context) -> Report:
         notes=[f"from the models as of {iso(base.as_of)}", f"candidates v{', v'.join(versions)} of the lane hourly"],
         facts={**figures, **more},
     )
+
+
+def plan(context: Context, _pending: Pending) -> list[Unit]:
+    """How both bundles of this hour stand."""
+    recipe = _recipe(context, base_of(context, Tracker.open()))
+    return [_training.unit(context, kind, recipe) for kind in (_bundles.WALS, _bundles.TOWERS)]
 
 
 def base_of(context: Context, tracker: Tracker) -> Base:

@@ -122,7 +122,10 @@ def run(context: Context) -> Report:
 
 def plan(context: Context, _pending: Pending) -> list[Unit]:
     """How the day's scan stands; one that stopped the publication has to be made again."""
-    found, status = _last_scan.check(context, _inputs(context).basis)
+    due = _due.standing(context) if context.lane == _lane.HOURLY else None
+    if isinstance(due, str):
+        return [Unit("last scan", Partition(context.last_day), Status(State.CURRENT, due))]
+    found, status = _last_scan.check(context, _inputs(context, due).basis)
     if found is not None and status.current and not found["passed"]:
         failed = ", ".join(check["name"] for check in found["checks"] if not check["passed"])
         status = Status(State.STALE, f"it stopped the publication: {failed}")

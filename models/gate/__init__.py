@@ -17,6 +17,7 @@ from models.gate._invariance import InvarianceConfig
 from models.gate._judge import Judgement, Material, judge
 from models.gate._movement import movement
 from models.gate._overlap import jaccard, kept, rbo
+from models.gate._predictions import agreement
 from models.gate._scene import Scene
 from models.gate._verdict import Check, Verdict
 
@@ -36,6 +37,7 @@ __all__ = [
     "Scene",
     "SegmentThreshold",
     "Verdict",
+    "agreement",
     "compare",
     "correlation",
     "differential_checks",

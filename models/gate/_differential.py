@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,10 @@ from models.ensemble import Ensemble
 from models.gate._config import DifferentialConfig, GateConfig
 from models.gate._correlation import Correlation, correlation
 from models.gate._overlap import distribution, jaccard, kept, rbo
-from models.gate._scene import Scene, eligible
+from models.gate._predictions import Predictions
+from models.gate._scene import Scene
 from models.gate._verdict import Check, at_least
-from models.ids import IdMap
-from models.recommend import Recommendations, RecommendConfig, UserBatch, score_matrix
+from models.recommend import Recommendations
 from models.rows import one_chunk
 from schemas import columns as col
 
@@ -32,8 +32,6 @@ Ints = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Scores = npt.NDArray[np.float32]
 
-TRAINED = ("ranker", "retrieval", "wals")
-"""Components that are models: the others are counters, on which two trainings agree anyway."""
 UNKNOWN = "unknown"
 
 
@@ -85,23 +83,13 @@ def compare(config: GateConfig, scene: Scene, old: Ensemble) -> Compared:
         scene: the candidate, and the rows that both read.
         old: the incumbent, or a twin of the candidate.
     """
-    rng, more = np.random.default_rng(scene.seed), config.differential
-    active = scene.active
-    users = active.take(pa.array(np.sort(rng.permutation(active.num_rows)[: config.correlation_users])))
-    positions = np.sort(rng.permutation(np.flatnonzero(eligible(scene)))[: config.correlation_videos])
-    # Popularity is no part of the comparison; the incumbent's may be of other segments.
-    scene = scene.with_models(scene.models, _models_only(scene.ranking))
-    other = scene.with_models(replace(old, popularity=scene.models.popularity))
-    sides = [(one, one.batch(users)) for one in (scene, other)]
-    unseen = ~_met(scene, sides[0][1])[:, positions]
-
-    def scored(ranking: RecommendConfig) -> tuple[Scores, Scores]:
-        new, old = (score_matrix(ranking, one.catalogue, batch, positions) for one, batch in sides)
-        return new, old
-
-    new_scores, old_scores = scored(scene.ranking)
+    more = config.differential
+    drawn = Predictions.draw(scene, old, users=config.correlation_users, videos=config.correlation_videos)
+    users, positions, unseen, sides = drawn.users, drawn.positions, drawn.unseen, drawn.sides
+    scene = sides[0][0]
+    new_scores, old_scores = drawn.scores()
     components: dict[str, float] = {
-        name: correlation(*scored(scene.ranking.weighing({name: 1.0})), unseen).pooled_pearson for name in more.components
+        name: correlation(*drawn.scores(scene.ranking.weighing({name: 1.0})), unseen).pooled_pearson for name in more.components
     }
     new_lists, old_lists = (one.lists(batch, more.depth) for one, batch in sides)
     lists = new_lists, old_lists
@@ -203,22 +191,6 @@ def _segment_check(more: DifferentialConfig, by: str, least: float, found: Compa
 
 def _or_least(value: float) -> float:
     return value if math.isfinite(value) else -2.0
-
-
-def _models_only(ranking: RecommendConfig) -> RecommendConfig:
-    """The weights of the components that are models."""
-    trained = {
-        name: {part: weight for part, weight in parts.items() if part in TRAINED} for name, parts in ranking.weights.items()
-    }
-    return ranking.weighed(trained)
-
-
-def _met(scene: Scene, batch: UserBatch) -> Mask:
-    """Pairs that the user has watched or that are an example of the look-back, bool ``(n_users, n_videos)``."""
-    ids = IdMap(scene.catalogue.video_ids)
-    met: Mask = evaluation.pairs(scene.examples, IdMap(batch.user_ids), ids).toarray()
-    met[np.repeat(np.arange(len(batch)), np.diff(batch.watched_indptr)), batch.watched] = True
-    return met
 
 
 def _labels(

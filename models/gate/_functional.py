@@ -8,6 +8,7 @@ Lists are taken before the rules: a rule that mends a broken model must not hide
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Literal
 
@@ -27,6 +28,7 @@ from models.rows import one_chunk
 from schemas import columns as col
 
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 class SameContent(Section):
@@ -83,22 +85,42 @@ class SameContent(Section):
         )  # fmt: skip
 
 
-class OneLanguage(Section):
+class _Taste(Section):
+    """Users who are planted in groups, and liked the videos of their group only, get such videos."""
+
+    top: int = Field(ge=1)
+    """Places that count."""
+    users: int = Field(ge=1)
+    """Planted users of each group."""
+    history: int = Field(ge=1)
+    """Videos that each of them liked."""
+    min_videos: int = Field(ge=2)
+    """A group with fewer videos that may be shown is left out."""
+    needed: bool
+    """Whether a platform that has no such groups is refused."""
+
+    def shares(self, scene: Scene, of_group: Sequence[Mask], rows: Ints, histories: Sequence[Ints]) -> list[float]:
+        """Share of the first ``top`` places that go to the own group, the mean over its users.
+
+        Args:
+            scene: the candidate.
+            of_group: bool ``(n_videos,)`` for each group.
+            rows: int64 ``(n_groups * users,)`` of the users who lend their attributes, group by group.
+            histories: positions of the videos that each of these liked.
+        """
+        ids = scene.videos[col.VIDEO_ID].to_numpy()
+        planted, users = plant(scene, scene.users.take(pa.array(rows)), [ids[own] for own in histories])
+        shown = planted.lists(users, self.top).positions.reshape(len(of_group), self.users, -1)
+        found = (own[np.maximum(places, 0)] & (places >= 0) for own, places in zip(of_group, shown, strict=True))
+        return [float(own.mean()) for own in found]
+
+
+class OneLanguage(_Taste):
     """A user of one language gets mostly that language: planted users who liked videos of their own language only."""
 
     check: Literal["one_language"]
     min_share: float = Field(gt=0, le=1)
     """Share of the first ``top`` places in the user's language, the mean over its users, in the worst language."""
-    top: int = Field(ge=1)
-    """Places that count."""
-    users: int = Field(ge=1)
-    """Planted users of each language."""
-    history: int = Field(ge=1)
-    """Videos that each of them liked."""
-    min_videos: int = Field(ge=2)
-    """A language with fewer videos that may be shown is left out."""
-    needed: bool
-    """Whether a platform with fewer than two languages is refused."""
 
     def __call__(self, scene: Scene) -> Check:
         name = f"functional:{self.check}"
@@ -111,58 +133,40 @@ class OneLanguage(Section):
         if len(languages) < 2:
             return absent(name, self.needed, f"{len(languages)} languages with {self.min_videos} videos and a user")
         rng = scene.rng(self.check)
-        ids, histories, rows = scene.videos[col.VIDEO_ID].to_numpy(), [], []
-        for value in languages:
+        histories, rows, of_language = [], [], [of_videos == value for value in languages]
+        for value, mask in zip(languages, of_language, strict=True):
             rows.append(rng.choice(np.flatnonzero(of_users == value), self.users))
-            own = np.flatnonzero(good & (of_videos == value))
+            own = np.flatnonzero(good & mask)
             # What somebody liked before anything else: a platform's history is made of such.
             own = np.concatenate([rng.permutation(own[liked[own]]), rng.permutation(own[~liked[own]])])
             own = own[: max(self.history * 4, int(liked[own].sum()))]
-            histories += [ids[rng.choice(own, min(self.history, len(own)), replace=False)] for _ in range(self.users)]
-        planted, users = plant(scene, scene.users.take(pa.array(np.concatenate(rows))), histories)
-        shown = planted.lists(users, self.top).positions
-        wanted = np.repeat(np.array(languages, dtype=object), self.users)
-        same = (of_videos[np.maximum(shown, 0)] == wanted[:, None]) & (shown >= 0)
-        shares = dict(zip(languages, same.mean(axis=1).reshape(len(languages), -1).mean(axis=1), strict=True))
+            histories += [rng.choice(own, min(self.history, len(own)), replace=False) for _ in range(self.users)]
+        shares = dict(zip(languages, self.shares(scene, of_language, np.concatenate(rows), histories), strict=True))
         worst = min(shares, key=lambda value: (shares[value], value))
         said = ", ".join(f"{value} {share:.2f}" for value, share in shares.items())
         return at_least(
-            name, float(shares[worst]), self.min_share, f"share of their own language in the first {self.top} places of "
+            name, shares[worst], self.min_share, f"share of their own language in the first {self.top} places of "
             f"{self.users} planted users each: {said}", f"look at the examples and the text of {worst!r}",
         )  # fmt: skip
 
 
-class OneTopic(Section):
+class OneTopic(_Taste):
     """A user who only likes one topic gets it: planted users who liked videos of one tag."""
 
     check: Literal["one_topic"]
     min_lift: float = Field(gt=1)
     """Share of the tag in the first ``top`` places over its share of the catalogue, over all planted users."""
-    top: int = Field(ge=1)
     topics: int = Field(ge=1)
     """Most frequent tags that are asked for."""
-    users: int = Field(ge=1)
-    """Planted users of each tag."""
-    history: int = Field(ge=1)
-    min_videos: int = Field(ge=2)
-    """A tag on fewer videos that may be shown is left out."""
-    needed: bool
-    """Whether a catalogue without such tags is refused."""
 
     def __call__(self, scene: Scene) -> Check:
         name = f"functional:{self.check}"
         has = topics(scene, self.topics, self.min_videos)
         if not has or not scene.users.num_rows:
             return absent(name, self.needed, f"no tag on {self.min_videos} videos")
-        rng, ids = scene.rng(self.check), scene.videos[col.VIDEO_ID].to_numpy()
-        picked, histories = likers(scene, has, self.users, self.history, rng)
-        planted, users = plant(scene, scene.users.take(pa.array(picked)), [ids[own] for own in histories])
-        shown = planted.lists(users, self.top).positions
+        picked, histories = likers(scene, has, self.users, self.history, scene.rng(self.check))
+        found = self.shares(scene, list(has.values()), picked, histories)
         base = np.array([mask[eligible(scene)].mean() for mask in has.values()])
-        found = []
-        for place, mask in enumerate(has.values()):
-            some = shown[place * self.users : (place + 1) * self.users]
-            found.append(float((mask[np.maximum(some, 0)] & (some >= 0)).mean()))
         lift = float(np.mean(found) / base.mean())
         said = ", ".join(f"{tag} {share / rate:.1f}" for tag, share, rate in zip(has, found, base, strict=True))
         return at_least(

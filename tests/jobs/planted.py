@@ -25,6 +25,7 @@ from schemas import (
     VIDEO_VERSIONS,
 )
 from tests.builders import MADE_BY_HAND, NO_HISTORY, NO_TRENDS, Workspace, arrow, moment, stage_context
+from tests.gates import small_gate
 
 START, FIRST, SECOND = moment("2026-01-05T00:00"), moment("2026-01-07T00:00"), moment("2026-01-08T00:00")
 USERS, VIDEOS = range(1, 41), range(100, 160)
@@ -54,30 +55,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "recommend": {"k": 10, "generators": {"retrieval": 20, "wals": 20, "popular": 20}, "users_per_batch": 16, "rules": RULES},
     "scan": {"near_duplicates": False},
     "evaluation": {"bootstrap_samples": 100, "min_slice_users": 5},
-    # No languages, no tags: what needs them has nothing to check by; 60 videos have four titles in all.
-    "gate": {
-        "min_correlation": 0.3,
-        "min_ratio_to_popularity": 0.2,
-        "correlation_users": 40,
-        "correlation_videos": 60,
-        "differential": {
+    "gate": small_gate(
+        min_correlation=0.3,
+        pairs=(40, 60),
+        drawn=20,
+        drawn_videos=20,
+        differential={
             "components": {"ranker": -1.0, "retrieval": -1.0, "wals": -1.0},
-            "segments": [],
             "min_segment_users": 5,
             "top": 5,
             "depth": 10,
             "min_kept": 0.0,
         },
-        "floors": {"min_users": 5, "baselines": {"popularity_by_segment": 0.2}, "min_slice_ratio": 0.1, "margin": 0.9},
-        "functional": [
-            {"check": "never_shown", "users": 20, "top": 2},
-            {"check": "knows_recent", "min_share": 0.99, "hours": 24.0, "min_examples": 3},
-        ],
-        "invariance": [
-            {"check": "row_order", "epsilon": 0.001, "users": 20, "videos": 20},
-            {"check": "draws", "max_moved": 0.0, "users": 20},
-        ],
-    },
+        floors={"min_users": 5, "min_slice_ratio": 0.1, "margin": 0.9},
+    ),
 }
 _ZERO = dict.fromkeys(("impressions", "views", "likes", "relevant"), 0.0)
 

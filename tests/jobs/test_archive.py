@@ -18,6 +18,7 @@ from jobs import archive, examples, features, ingest, plan
 from jobs._recipe import Recipe
 from jobs._stage import WindowConfig
 from jobs._tables import ARCHIVED, MANIFEST, Lake, Partition, TableError
+from jobs._window import HOUR, iso
 from schemas import INTERACTIONS, REJECTED, TABLES, VIDEO_COUNTS, VIDEOS
 from tests.builders import (
     MADE_BY_HAND,
@@ -186,6 +187,47 @@ class TestLookBack:
         assert status == 0
         assert lines[0].startswith("warning: --before 2026-01-07 reaches into the look-back")
         assert space.lake.archived(INTERACTIONS, HOURS[2]) is not None
+
+    def known_until(self, space, hour):
+        """The newest day is not over: its log is known up to the end of this hour."""
+        partition = Partition(NEW, hour)
+        space.lake.write(INTERACTIONS, partition, events(partition), MADE_BY_HAND)
+
+    def test_the_next_hour_reads_a_day_more_until_its_day_is_over(self, space):
+        """As of 05:00 of the 8th the look-back begins at 05:00 of the 7th, its histories two days earlier, on the 5th."""
+        self.known_until(space, 4)
+        error = refusal(space, "--before", "2026-01-06")
+        assert "the hourly lane, whose newest hour ended 2026-01-08T05:00:00Z, reads from 2026-01-05 on" in error
+        assert command(space, "--before", "2026-01-05") == (0, ["up to date; nothing to move"], "")
+        self.known_until(space, 23)
+        assert command(space, "--before", "2026-01-06")[0] == 0
+
+    @pytest.mark.parametrize("hour", [0, 4, 22, 23])
+    def test_no_run_of_either_lane_reads_a_day_that_may_go(self, space, hour):
+        """Against what stages say that they take in of the log, in the next two days."""
+        space = Workspace(space.home, {"window": {"lookback_days": 2, "history_days": 1}})
+        self.known_until(space, hour)
+        with space.environment():
+            needed = archive.needed_from(space.lake, load("window", WindowConfig), None)
+            known = Partition(NEW, hour).start + HOUR
+            runs = [("daily", moment("2026-01-09T00:00"))]
+            runs += [("hourly", known + n * HOUR) for n in range(49)]
+            first = [stage_context("refresh", "--lane", lane, "--as-of", iso(as_of)).log_window.start for lane, as_of in runs]
+        assert needed.day == min(first).date()
+
+    def test_what_hours_go_on_from_stays_however_old_it_is(self, space):
+        """Nothing was published since the 5th: the hourly lane asks what happened since then."""
+        needed = archive.needed_from(space.lake, WindowConfig(**SHORT["window"]), moment("2026-01-05T00:00"))
+        assert (needed.day, "what was published as of 2026-01-05T00:00:00Z" in needed.reader) == (dt.date(2026, 1, 4), True)
+        fresh = archive.needed_from(space.lake, WindowConfig(**SHORT["window"]), moment("2026-01-08T00:00"))
+        assert (fresh.day, fresh.reader) == (MIDDLE, "the next training reads")
+
+    def test_the_lists_of_hours_are_left_alone(self, space):
+        hour = Lake(space.lake.root / "_hourly" / "20260105T050000Z")
+        hour.write(VIDEO_COUNTS, Partition(OLD), counts(10), MADE_BY_HAND)
+        before = tree(hour.root)
+        assert command(space, "--before", "2026-01-06")[0] == 0
+        assert tree(hour.root) == before
 
 
 class TestMistakes:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
-from jobs import _bundles, _due, explain, gate, index, ingest, publish, recommend, refresh, scan
-from jobs._tables import Partition
+from jobs import _bundles, _due, explain, gate, index, ingest, plan, publish, recommend, refresh, scan
+from jobs._recipe import State, Status
+from jobs._tables import Partition, Unit
 from jobs._window import DAY, HOUR, Window, iso
 from models.wals import FittedWals, confidence
 from schemas import EXAMPLES, RECOMMENDATIONS, VIDEO_FEATURES
 from schemas.errors import ReelflowError
-from tests.builders import stage_context
+from tests.builders import stage_context, tree
 from tests.jobs.hours import HOURS, SETTINGS, happened, live_day, row_of, rows_of, run_hour, store, write_log, write_state
 from tests.jobs.planted import FIRST, SECOND, train
 
@@ -201,6 +202,73 @@ class TestHourAfterHour:
         space = type(space)(space.home, settings)
         happened(space, SIX, {})  # expires at midnight two days after FIRST: within 45 hours of six
         assert run_hour(space, SIX)["recommend"].read == {"users": 38}
+
+
+class TestPlan:
+    """What ``jobs.plan`` says of hours; their log is changed by writing one of its partitions anew."""
+
+    def planned(self, space, as_of):
+        with space.environment():
+            steps = list(plan.plan(hourly(plan, as_of), plan.HOUR_STAGES))
+        units = {unit.name: (str(unit.status.state), unit.status.why) for step in steps for unit in step.units}
+        return units, {step.stage: step.waits_for for step in steps if step.waits_for}
+
+    def past(self, space, *steps):
+        with space.environment():
+            found = plan.past_hours(stage_context("plan", "--as-of", iso(SECOND)), steps)
+        return {unit.partition.path: (str(unit.status.state), unit.status.why) for unit in found.units}
+
+    def late(self, space):
+        """Something more happened between three and four."""
+        write_log(space, [row_of(9, 114, FIVE - 1.5 * HOUR)], Window(FIVE - 2 * HOUR, FIVE - HOUR))
+
+    def test_of_a_published_hour_all_is_up_to_date(self, space):
+        before = tree(space.home)
+        found, waiting = self.planned(space, FIVE)
+        assert found == dict.fromkeys(
+            ("bundle wals", "bundle towers", "verdict", "bundle serving", "recommendations", "last scan", "live version"),
+            ("up to date", ""),
+        )
+        assert not waiting
+        assert tree(space.home) == before, "a plan writes nothing"
+
+    def test_what_is_due_is_found_without_being_kept(self, space):
+        happened(space, SIX, {8: 112})
+        for stage in (refresh, gate, index):
+            space.run(stage, "--lane", "hourly", "--as-of", iso(SIX))
+        found, waiting = self.planned(space, SIX)
+        assert found["recommendations"] == ("missing", "never made")
+        assert waiting == {"scan": "recommend", "publish": "recommend"}
+        assert not (space.lake.root / "_hourly/20260107T060000Z").exists()
+
+    def test_a_late_file_makes_the_hour_stale(self, space):
+        assert self.past(space) == {"dt=2026-01-07/hr=04": ("up to date", "")}
+        self.late(space)
+        why = "input examples changed; input example_features changed; input interactions changed"
+        assert self.past(space) == {"dt=2026-01-07/hr=04": ("stale", why)}
+        found, waiting = self.planned(space, FIVE)
+        assert {name: state for name, (state, _) in found.items()} == {"bundle wals": "stale", "bundle towers": "stale"}
+        assert waiting == dict.fromkeys(plan.HOUR_STAGES[1:], "refresh")
+
+    def test_so_does_one_that_is_yet_to_be_taken_in(self, space):
+        hour = Partition.hour(FIVE - 2 * HOUR)
+        step = plan.Step("ingest", [Unit("interactions", hour, Status(State.STALE, "input interactions changed"))])
+        why = "reads interactions dt=2026-01-07/hr=03, which is to be made"
+        assert self.past(space, step) == {"dt=2026-01-07/hr=04": ("stale", why)}
+
+    def test_an_hour_that_a_later_one_went_over_is_no_work(self, space):
+        happened(space, SIX, {8: 112})
+        run_hour(space, SIX)
+        assert set(self.past(space).values()) == {("up to date", "")}
+        self.late(space)
+        found = self.past(space)
+        assert [state for state, _ in found.values()] == ["up to date", "stale"]
+        assert found["dt=2026-01-07/hr=04"][1].endswith("input interactions changed; a later run went over it")
+
+    def test_an_hour_whose_turn_is_over_is_one_line(self, space):
+        found, waiting = self.planned(space, SECOND)
+        assert found == {"hour": ("up to date", "nothing to do: as of 2026-01-08T00:00:00Z, a midnight, is the daily run's")}
+        assert not waiting
 
 
 class TestSuperseded:
