@@ -22,7 +22,9 @@ def by_python():
 
 
 def by_arrow():
-    pq.write_table(pa.table({"x": np.arange(100_000)}), "/dev/full")
+    # As a stream: of a path that it could not write Arrow removes the file, here the device.
+    with Path("/dev/full").open("wb") as stream:
+        pq.write_table(pa.table({"x": np.arange(100_000)}), stream)
 
 
 def wrapped():
