@@ -75,8 +75,9 @@ def ended(context: Context, config: ShadowConfig) -> dict[str, Any] | None:
         if path.parents[1].name >= compact(context.as_of):
             return None
         found = read_json(path, "report", "shadow")
-        mine = found is not None and (found["trial"], found["runs"]["of"]) == (config.trial, config.runs)
-        if mine and found["state"] != RUNNING:
+        if found is None or found["state"] == RUNNING:
+            continue
+        if (found["trial"], found["runs"]["of"]) == (config.trial, config.runs):
             return found
     return None
 
