@@ -167,6 +167,7 @@ def _of_run(kept: Kept) -> dict[str, Any]:
         "as_of": iso(kept.as_of),
         "users": found["users"],
         "trained": found["trained"],
+        "stale": found["stale"],
         "lists_alike": found["lists_alike"],
         "pearson": found["models_alike"]["pooled"]["pooled_pearson"],
         "gate": found["gate"],
