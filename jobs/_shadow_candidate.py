@@ -72,7 +72,9 @@ def recipe(context: Context, config: ShadowConfig) -> Recipe:
 def keep(context: Context, config: ShadowConfig, made_by: Recipe) -> None:
     """Train the candidate, make both sides' lists of the same users, compare, and keep all of it."""
     bundles, verdict = _bundles.models(context), _verdict.require_pass(context)
-    own = _own(context, config)
+    own, stale = _own(context, config), _stale(context)
+    for one in stale:
+        context.say(f"the champion is not what would be made now: {one}")
     with _trial(config):
         made = _train(context, own, bundles)
         data = _training.read(own, features=False)
@@ -90,6 +92,7 @@ def keep(context: Context, config: ShadowConfig, made_by: Recipe) -> None:
         **_alike(candidate, champion.models, "no noise floor" if floor is None else f"noise floor {_pearson(floor):.4f}"),
         "lists_alike": _lists_alike(lists),
         "noise_floor": floor,
+        "stale": stale,
         "metrics": {CHAMPION: _metrics(bundles), CANDIDATE: _metrics(made)},
         "weights": ranking.weights,
         "trained": sorted(kind for kind, bundle in made.items() if bundle is not bundles[kind]),
@@ -118,6 +121,12 @@ def _own(context: Context, config: ShadowConfig) -> Context:
     base = context.paths.bundles / _shadow.FOLDER / config.trial
     where = context.paths.model_copy(update={"bundles": base, "runs": base / "runs"})
     return replace(context, paths=where, lane=SHADOW)
+
+
+def _stale(context: Context) -> list[str]:
+    """Where the day's own models were not made from what lies there now: a difference is then not of the settings alone."""
+    units = [unit for stage in _TRAININGS.values() for unit in stage.plan(context, {})]
+    return [f"{unit.name}: {unit.status.why}" for unit in units if not unit.status.current]
 
 
 def _train(context: Context, own: Context, bundles: Mapping[str, Bundle]) -> dict[str, Bundle]:

@@ -100,6 +100,8 @@ def _alike(days: Any) -> list[str]:
     if not days:
         return []
     names = list(days[-1]["lists_alike"])
+    said = "not only the settings differ, the champion is not what would be made now"
+    stale = [f"{day['as_of']}: {said}: {why}" for day in days for why in day["stale"]]
     rows = [
         (
             day["as_of"],
@@ -114,6 +116,7 @@ def _alike(days: Any) -> list[str]:
     return [
         html.paragraph("Means over users; 1 is equal. The gate's other checks are made when it is promoted."),
         html.table(head, rows),
+        *([html.items(stale)] if stale else []),
         *([html.items(days[-1]["gate"]["refused"])] if days[-1]["gate"]["refused"] else []),
     ]
 

@@ -75,9 +75,9 @@ def ended(context: Context, config: ShadowConfig) -> dict[str, Any] | None:
         if path.parents[1].name >= compact(context.as_of):
             return None
         found = read_json(path, "report", "shadow")
-        if found is None or (found["trial"], found["runs"]["of"]) != (config.trial, config.runs):
+        if found is None or found["state"] == RUNNING:
             continue
-        if found["state"] != RUNNING:
+        if (found["trial"], found["runs"]["of"]) == (config.trial, config.runs):
             return found
     return None
 
@@ -167,6 +167,7 @@ def _of_run(kept: Kept) -> dict[str, Any]:
         "as_of": iso(kept.as_of),
         "users": found["users"],
         "trained": found["trained"],
+        "stale": found["stale"],
         "lists_alike": found["lists_alike"],
         "pearson": found["models_alike"]["pooled"]["pooled_pearson"],
         "gate": found["gate"],

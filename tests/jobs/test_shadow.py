@@ -7,11 +7,12 @@ import pytest
 from conf import ConfigError
 from jobs import _shadow_report, plan, shadow
 from jobs._lane import SHADOW
+from jobs._tables import Partition
 from jobs._tracking import CANDIDATE, CHAMPION, Tracker
 from jobs._window import DAY, iso
-from schemas import EXAMPLES
+from schemas import EXAMPLE_FEATURES, EXAMPLES
 from schemas.errors import ReelflowError
-from tests.builders import Workspace, stage_context, tree, window
+from tests.builders import MADE_BY_HAND, Workspace, moment, stage_context, tree, window
 from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, publish_by_hand, train
 
 pytestmark = pytest.mark.slow
@@ -82,6 +83,21 @@ class TestOutcome:
         for name in ("ndcg@10", "recall@100"):
             assert [found["figures"][name][end] for end in ("difference", "low", "high")] == [0, 0, 0]
         assert found["figures"]["users"] > 20
+
+    def test_a_champion_of_other_data_is_said(self, tried):
+        space = tried()
+        hour = Partition.hour(moment("2026-01-06T10:00"))
+        assert space.lake.read(EXAMPLES, [hour]).num_rows > 1
+        for of in (EXAMPLES, EXAMPLE_FEATURES):
+            space.lake.write(of, hour, space.lake.read(of, [hour]).slice(1), MADE_BY_HAND)
+        run(space, FIRST)
+        (day,) = report(space, FIRST)["days"]
+        assert day["trained"] == ["towers", "wals"]
+        assert day["stale"] == [
+            f"bundle {kind}: input example_features changed; input examples changed" for kind in ("wals", "towers")
+        ]
+        page = (space.home / "runs" / RUNS[FIRST] / "shadow" / "index.html").read_text()
+        assert "the champion is not what would be made now: bundle wals: input example_features changed" in page
 
     def test_figures_are_those_of_what_users_did_the_day_after(self, tried, trained):
         space = tried(POPULAR_ONLY)
