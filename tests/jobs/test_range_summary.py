@@ -92,6 +92,16 @@ def test_other_runs_take_their_day_out_of_it(runs, kind):
     assert (runs / "backfill.txt").read_text().startswith("reelflow, days 2026-01-06 to 2026-01-06\n")
 
 
+def test_a_trial_that_failed_is_no_part_of_the_day(runs):
+    day(runs, 5)
+    day(runs, 6, kind=None)
+    (runs / "20260107T000000Z" / "shadow.error").write_text("no space left\n")
+    assert "2026-01-06" in of_days(runs, WEEK, STAGES, [])
+    assert "FAILED" not in of_days(runs, WEEK, STAGES, [])
+    assert note_backfill(runs, date(2026, 1, 5), "backfill", STAGES, []) == runs / "backfill.txt"
+    assert (runs / "backfill.txt").read_text().startswith("reelflow, days 2026-01-05 to 2026-01-05\n")
+
+
 def test_the_command_prints_any_days(tmp_path):
     space = Workspace(tmp_path / "home")
     (space.home / "runs").mkdir()
