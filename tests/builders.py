@@ -126,8 +126,8 @@ def stage_context(stage: str, *arguments: str) -> Context:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every file below ``root`` with its content, staging areas and what readers of SQLite share in memory left out."""
-    files = (path for path in sorted(root.rglob("*")) if path.is_file() and not path.name.endswith("-shm"))
+    """Every file below ``root`` with its content, staging areas left out."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
     return {name: content for name, content in found.items() if not name.startswith("_staging/")}
 
