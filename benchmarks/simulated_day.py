@@ -18,7 +18,6 @@ import os
 import sqlite3
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tests.airflow.platform import DAILY, DAY, HOUR, HOURLY, PATIENCE, START, arrive, iso, platform, rows, withhold
-from tests.airflow.stack import Stack, wait_for
+from tests.airflow.stack import Stack, repeating, wait_for
 
 HISTORY_DAYS = 3
 """Days of logs before the first daily run."""
@@ -109,20 +108,9 @@ class Looks:
 @contextmanager
 def looking(store: Path) -> Iterator[Looks]:
     """Look again and again while inside, five times a second."""
-    seen, stop = Looks(), threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.2):
-            if store.exists():
-                seen.look(store)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    seen = Looks()
+    with repeating(lambda: seen.look(store) if store.exists() else None, 0.2):
         yield seen
-    finally:
-        stop.set()
-        thread.join(timeout=60)
 
 
 class Day:

@@ -64,19 +64,22 @@ def find(context: Context) -> Due | str:
         ReelflowError: nothing is live.
     """
     kept = read(context)
-    found = look(context, kept)
+    found = _look(context, kept)
     if isinstance(found, Due) and found is not kept:
         _write(context, found)
     return found
 
 
-def look(context: Context, kept: Due | None = None) -> Due | str:
+def look(context: Context) -> Due | str:
     """The same without keeping it.
 
     Raises:
         ReelflowError: nothing is live.
     """
-    kept = kept or read(context)
+    return _look(context, read(context))
+
+
+def _look(context: Context, kept: Due | None) -> Due | str:
     with SqliteStore(context.paths.store).snapshot() as snapshot:
         live, publications = _live(snapshot), snapshot.publications()
         if kept is not None and _is_of(kept, live, context) and not context.force:

@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs import _report_html as html
 from jobs._stage import Context
+from jobs._swap import replace_text
 
 FILE = "verdict.html"
 _VIDEOS = {
@@ -25,9 +26,7 @@ _TITLES = ("Checks", "Against the incumbent", "Users that moved most", "Videos t
 def write(context: Context, content: Mapping[str, Any]) -> Path:
     """Replace the page of this ``as_of``; the same verdict gives the same bytes."""
     target = context.run_folder / FILE
-    staged = target.with_suffix(".tmp")
-    staged.write_text(page(content), encoding="utf-8")
-    staged.replace(target)
+    replace_text(target, page(content))
     return target
 
 

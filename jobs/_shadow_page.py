@@ -11,6 +11,7 @@ import yaml
 from jobs import _report_html as html
 from jobs import _shadow
 from jobs._stage import Context
+from jobs._swap import replace_text
 from models.shadow import CANDIDATE, CHAMPION, METRICS
 
 _TITLES = ("Outcome", "Day by day", "How alike", "What is tried", "How to read this")
@@ -29,10 +30,7 @@ _READING = (
 def write(context: Context, content: Mapping[str, Any]) -> Path:
     """Replace the page of this ``as_of``; the same report gives the same bytes."""
     target = context.run_folder / _shadow.PAGE
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_suffix(".tmp")
-    staged.write_text(page(content), encoding="utf-8")
-    staged.replace(target)
+    replace_text(target, page(content))
     return target
 
 

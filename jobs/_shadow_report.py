@@ -22,7 +22,7 @@ from jobs._window import DAY, Window, compact, iso
 from models import shadow
 from models.evaluation import EvaluationConfig
 from models.ids import IdMap
-from models.shadow import CANDIDATE, CHAMPION, METRICS, SIDES, Outcome
+from models.shadow import METRICS, SIDES, Outcome
 from schemas import EXAMPLES, EXPOSURES, VIDEO_FEATURES
 from schemas import columns as col
 
@@ -94,14 +94,14 @@ def again(context: Context, over: Mapping[str, Any]) -> dict[str, Any]:
     return {**over, "as_of": iso(context.as_of), "left_out": left_out, "basis": basis_after(over)}
 
 
-def content(context: Context, config: ShadowConfig, runs: Sequence[Kept], left_out: str | None) -> dict[str, Any]:
+def content(context: Context, config: ShadowConfig, runs: Sequence[Kept], made_from: Mapping[str, Any]) -> dict[str, Any]:
     """The report as plain values.
 
     Args:
         context: of the run.
         config: section ``shadow``.
         runs: what was kept up to this run, in order of time.
-        left_out: why this run kept nothing; None where it did.
+        made_from: the ``basis`` of these runs.
     """
     judging = load("evaluation", EvaluationConfig)
     young = _uploads(context)
@@ -122,13 +122,13 @@ def content(context: Context, config: ShadowConfig, runs: Sequence[Kept], left_o
         "trial": config.trial,
         "settings": config.settings,
         "runs": {"of": config.runs, "kept": len(runs), "judged": len(outcomes)},
-        "left_out": left_out,
+        "left_out": made_from["left_out"],
         "state": state,
         "said": said(config, state, len(runs), figures),
         "next": NEXT[state],
         "figures": figures,
         "days": rows,
-        "basis": basis(context, config, runs, left_out),
+        "basis": dict(made_from),
     }
 
 
@@ -212,13 +212,13 @@ def _judge(context: Context, kept: Kept, uploads: tuple[Ints, Ints]) -> tuple[Ou
     video_ids, uploaded = uploads
     places = IdMap(video_ids).lookup(rows[col.VIDEO_ID].to_numpy())
     there = (places >= 0) & (uploaded[places] <= int(kept.as_of.timestamp() * 1e6))
-    relevant = rows.filter(pa.array(there)).filter(pc.equal(rows.filter(pa.array(there))[col.LABEL], 1))
+    relevant = rows.filter(pc.and_(pa.array(there), pc.equal(rows[col.LABEL], 1)))
     both = {side: _shadow.padded(lists[side]) for side in SIDES}
     watched = lists[col.WATCHED].combine_chunks()
     outcome = shadow.judge(ids, watched, both, (relevant[col.USER_ID].to_numpy(), relevant[col.VIDEO_ID].to_numpy()))
     seen = rows.filter(pc.equal(rows[col.EXPOSURE], EXPOSURES[0]))
     impressions = tuple(seen[name].to_numpy() for name in (col.USER_ID, col.VIDEO_ID, col.WEIGHT))
-    shares = {side: shadow.shown(ids, both[side], impressions) for side in (CHAMPION, CANDIDATE)}
+    shares = {side: shadow.shown(ids, both[side], impressions) for side in SIDES}
     return outcome, {side: None if math.isnan(share) else share for side, share in shares.items()}
 
 

@@ -42,12 +42,17 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def replace_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole: a reader, or a run after a kill, finds the old or the new one."""
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole: a reader, or a run after a kill, finds the old or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_suffix(".tmp")
-    staged.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    staged.write_text(text, encoding="utf-8")
     staged.replace(path)
+
+
+def replace_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole, as ``replace_text`` does."""
+    replace_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_json(path: Path, what: str, again: str) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ def run(context: Context) -> Report:
     if not made and not context.force and found is not None and canonical(found["basis"]) == canonical(basis):
         return Report(up_to_date=True, notes=[found["said"]])
     again = over and _shadow_report.again(context, over)
-    content = again or _shadow_report.content(context, config, runs, left_out)
+    content = again or _shadow_report.content(context, config, runs, basis)
     page = _shadow_page.write(context, content)
     replace_json(context.run_folder / _shadow.REPORT, content)
     if over is None:

@@ -46,8 +46,7 @@ def lists_of(scene: Scene, users: pa.Table) -> Ints:
     Returns:
         int64 ``(n_users, k)`` video ids, best first, padded with -1.
     """
-    config = scene.ranking
-    config = config.model_copy(update={"exploration": config.exploration.model_copy(update={"slots": ()})})
+    config = scene.ranking.unexplored()
     catalogue, indexes, size = scene.catalogue, exact_indexes(scene.models, scene.catalogue), config.users_per_batch
     found = [np.empty((0, config.k), dtype=np.int64)]
     for start in range(0, users.num_rows, size):

@@ -38,7 +38,7 @@ def without(config: RecommendConfig) -> dict[str, RecommendConfig]:
     if config.rules:
         found["all rules"] = config.model_copy(update={"rules": ()})
     if config.exploration.slots:
-        found["exploration"] = config.model_copy(update={"exploration": config.exploration.model_copy(update={"slots": ()})})
+        found["exploration"] = config.unexplored()
     if config.rules and config.exploration.slots:
         found["rules and exploration"] = config.bare()
     return found

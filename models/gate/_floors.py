@@ -202,15 +202,7 @@ def _baseline(config: FloorsConfig, found: Judges, name: str, ratio: float | Non
         said += ": it cannot be told, so that the comparison with the incumbent decides" if left else ""
     else:
         said += f"too few to tell, at least {config.min_users} are needed"
-    outcome = (
-        "clears"
-        if sure and proven and passed
-        else "cannot tell"
-        if sure and floor.high >= 0
-        else "below"
-        if sure
-        else "too few users"
-    )
+    outcome = "too few users" if not sure else "clears" if passed and proven else "cannot tell" if floor.high >= 0 else "below"
     value = floor.value / floor.other if floor.other > 0 else None
     return Check(title, bool(passed), value, ratio, said), [replace(floor, outcome=outcome)]
 

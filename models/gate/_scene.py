@@ -90,9 +90,7 @@ class Scene:
     def lists(self, users: pa.Table | UserBatch, depth: int, *, rules: bool = False) -> Recommendations:
         """Lists of some users without exploration; without rules they are in the order of the scores."""
         config = self.ranking.model_copy(update={"k": depth, "rerank_pool": max(self.ranking.rerank_pool, depth + 1)})
-        explore = config.exploration.model_copy(update={"slots": ()})
-        config = config.model_copy(update={"exploration": explore}) if rules else config.bare()
-        return self.listed(config, users)
+        return self.listed(config.unexplored() if rules else config.bare(), users)
 
     def listed(self, config: RecommendConfig, users: pa.Table | UserBatch) -> Recommendations:
         """Lists of some users by a configuration, with exact search."""

@@ -201,9 +201,13 @@ class RecommendConfig(Section):
             found[segment.members(users)] = place
         return found
 
+    def unexplored(self) -> RecommendConfig:
+        """The same without exploration."""
+        return self.model_copy(update={"exploration": self.exploration.model_copy(update={"slots": ()})})
+
     def bare(self) -> RecommendConfig:
         """The same without rules and exploration: the order of the scores."""
-        return self.model_copy(update={"rules": (), "exploration": self.exploration.model_copy(update={"slots": ()})})
+        return self.unexplored().model_copy(update={"rules": ()})
 
     def alone(self, generator: Generator, component: Component, depth: int) -> RecommendConfig:
         """What one generator proposes, in the order of one component; popularity fills what it leaves empty."""

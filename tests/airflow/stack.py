@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -44,6 +45,24 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = PATIENCE)
         assert time.monotonic() < until, f"{what}: not within {seconds:.0f} s"
         time.sleep(0.25)
     return found
+
+
+@contextlib.contextmanager
+def repeating(look: Callable[[], Any], seconds: float = 0.0) -> Iterator[None]:
+    """Call ``look`` again and again while inside, in a thread of its own, with a pause between the calls."""
+    stop = threading.Event()
+
+    def repeat() -> None:
+        while not stop.wait(seconds):
+            look()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(timeout=60)
 
 
 class Stack:

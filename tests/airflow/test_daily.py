@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,7 +15,7 @@ import pytest
 
 from .conftest import APPROVAL_SECONDS, World
 from .receivers import PEOPLE, Received
-from .stack import Stack, wait_for
+from .stack import Stack, repeating, wait_for
 from .standins import STAGES
 
 DAILY, HOURLY = "reelflow_daily", "reelflow_hourly"
@@ -62,19 +61,8 @@ def of_window(world: World, end: str) -> dict[str, bytes]:
 def watching(look: Callable[[], Any]) -> Iterator[list[Any]]:
     """Look again and again while inside; what was seen."""
     seen: list[Any] = []
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.is_set():
-            seen.append(look())
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with repeating(lambda: seen.append(look())):
         yield seen
-    finally:
-        stop.set()
-        thread.join(timeout=60)
 
 
 @pytest.fixture(scope="module", autouse=True)
