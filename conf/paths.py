@@ -21,7 +21,7 @@ class Paths(Section):
     bundles: Path
     """Model bundles."""
     store: Path
-    """The serving store's SQLite file."""
+    """The serving store's SQLite file, where ``store.url`` names no other store."""
     runs: Path
     """What each stage said, reports and summaries."""
     mlflow: Path

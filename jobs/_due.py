@@ -30,7 +30,7 @@ from models.ids import IdMap
 from schemas import INTERACTIONS, USER_FEATURES, VIDEO_FEATURES
 from schemas import columns as col
 from schemas.errors import ReelflowError
-from serving import PublicationRecord, Snapshot, SqliteStore
+from serving import PublicationRecord, Snapshot, open_store
 
 Ints = NDArray[np.int64]
 
@@ -80,7 +80,7 @@ def look(context: Context) -> Due | str:
 
 
 def _look(context: Context, kept: Due | None) -> Due | str:
-    with SqliteStore(context.paths.store).snapshot() as snapshot:
+    with open_store(context.paths.store).snapshot() as snapshot:
         live, publications = _live(snapshot), snapshot.publications()
         if kept is not None and _is_of(kept, live, context) and not context.force:
             return kept
@@ -94,7 +94,7 @@ def standing(context: Context) -> Due | str:
         ReelflowError: nothing is live, or the lists were never made.
     """
     kept = read(context)
-    with SqliteStore(context.paths.store).snapshot() as snapshot:
+    with open_store(context.paths.store).snapshot() as snapshot:
         live, publications = _live(snapshot), snapshot.publications()
     if kept is not None and (_is_of(kept, live, context) or live.version == kept.base):
         return kept

@@ -15,7 +15,7 @@ from jobs._recipe import CURRENT, State, Status
 from jobs._stage import Context
 from jobs._tables import Partition, Pending, Unit, after
 from jobs._window import HOUR, from_compact
-from serving import SqliteStore
+from serving import open_store
 
 NAME = "hour"
 
@@ -27,7 +27,7 @@ def look(context: Context, pending: Pending) -> list[Unit]:
         context: of a run of any lane; ``requested`` is looked at.
         pending: partitions that earlier stages have yet to make.
     """
-    live = SqliteStore(context.paths.store).live()
+    live = open_store(context.paths.store).live()
     found = []
     for as_of, inputs in sorted(_judged(context)):
         own = replace(context, lane=_lane.HOURLY, window=_stage.lookback(as_of))

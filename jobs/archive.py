@@ -35,7 +35,7 @@ from jobs._tables import Lake, Manifest, Partition, TableError
 from jobs._window import DAY, HOUR, iso, last_day, midnight, parse_time
 from schemas import INTERACTIONS, REJECTED, REJECTED_SNAPSHOTS, TABLES, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS, Table
 from schemas.errors import ReelflowError
-from serving import SqliteStore
+from serving import open_store
 
 STAYING = frozenset({REJECTED, REJECTED_SNAPSHOTS, VIDEOS, USERS, VIDEO_VERSIONS, USER_VERSIONS})
 """Tables that are archived only when they are named: planning a run looks into them."""
@@ -181,7 +181,7 @@ def _to_archive(lake: Lake, given: argparse.Namespace) -> Todo:
     if given.start or given.end:
         raise ReelflowError("archive: --start and --end belong to --restore; expected --before DATE alone")
     day, window = _day("--before", given.before), load("window", WindowConfig)
-    live = SqliteStore(paths().store).live()
+    live = open_store(paths().store).live()
     needed = needed_from(lake, window, None if live is None else live.root_as_of)
     if needed is not None and day > needed.day:
         reach = f"--before {day} reaches into the look-back: {needed.reader} from {needed.day} on (section window)"

@@ -26,7 +26,7 @@ from jobs._window import compact, iso
 from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from schemas.errors import ReelflowError
-from serving import Action, Publication, PublicationRecord, SqliteStore, Status
+from serving import Action, Publication, PublicationRecord, ServingStore, Status, open_store
 
 _ROWS_PER_BATCH = 65_536
 
@@ -46,7 +46,7 @@ def run(context: Context) -> Report:
     if isinstance(due, str):
         return Report(notes=[due], facts={"status": "superseded"})
     wanted = _wanted(context)
-    store, tracker = SqliteStore(context.paths.store), Tracker.open()
+    store, tracker = open_store(context.paths.store), Tracker.open()
     live = store.live()
     if live is not None and not context.force:
         if _is_live(context, wanted, live, store):
@@ -93,7 +93,7 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     due = _due.standing(context) if hourly else None
     if isinstance(due, str):
         return [Unit("live version", Partition(context.last_day), _recipe.Status(_recipe.State.CURRENT, due))]
-    wanted, store = _wanted(context), SqliteStore(context.paths.store)
+    wanted, store = _wanted(context), open_store(context.paths.store)
     live = store.live()
     if live is None:
         status = _recipe.MISSING
@@ -140,7 +140,7 @@ def _wanted(context: Context) -> _Wanted:
     return _Wanted(table, bundles, f"{compact(context.as_of)}-{content[:12]}")
 
 
-def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord, store: SqliteStore) -> bool:
+def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord, store: ServingStore) -> bool:
     """Whether this is live: a day's lists are as long as they are what later hours lie over."""
     if context.lane == _lane.DAILY and live.layers > 1:
         with store.snapshot() as snapshot:
@@ -152,7 +152,7 @@ def _superseded(live: PublicationRecord) -> str:
     return f"superseded: what is live, as of {iso(live.root_as_of)}, is newer; nothing changes"
 
 
-def _rolled_back(store: SqliteStore, model_version: str) -> str:
+def _rolled_back(store: ServingStore, model_version: str) -> str:
     """Why these lists must not go live again by themselves: somebody rolled back from them; empty where nobody did."""
     same = [record for record in store.publications() if record.model_version == model_version]
     versions, skipped = {record.version for record in same}, any(record.status is Status.ROLLED_BACK for record in same)

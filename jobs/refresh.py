@@ -37,7 +37,7 @@ from models.wals import FittedWals
 from schemas import EXAMPLES
 from schemas import columns as col
 from schemas.errors import ReelflowError
-from serving import SqliteStore
+from serving import open_store
 
 BASE, WEIGHTS = "base", "weights"
 """Properties of a bundle: what it went on from, and the weights that the gate passed with that."""
@@ -123,7 +123,7 @@ def base_of(context: Context, tracker: Tracker) -> Base:
     Raises:
         ReelflowError: none were published by then, or what the gate said of them is not there.
     """
-    live = SqliteStore(context.paths.store).live()
+    live = open_store(context.paths.store).live()
     known = context.as_of if live is None or live.root_as_of > context.as_of else live.root_as_of
     found = {kind: tracker.incumbent(kind, known + timedelta(microseconds=1)) for kind in (_bundles.WALS, _bundles.TOWERS)}
     published = {kind: one for kind, one in found.items() if one is not None}

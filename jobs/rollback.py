@@ -23,7 +23,7 @@ from jobs._tracking import CHAMPION, Tracker
 from jobs._window import iso
 from models.bundle import BundleError, open_bundle
 from schemas.errors import ReelflowError
-from serving import Action, PublicationRecord, SqliteStore
+from serving import Action, PublicationRecord, ServingStore, open_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def run(where: Paths, *, to_version: int | None, by: str, reason: str, request: 
     for name, text in (("--by", by), ("--reason", reason)):
         if not text.strip():
             raise ReelflowError(f"rollback: found an empty {name}; expected some words, they are kept with the switch")
-    store, tracker = SqliteStore(where.store), Tracker.open()
+    store, tracker = open_store(where.store), Tracker.open()
     was, note = store.live(), f"{by}: {reason}" + (f" [request {request}]" if request else "")
     done = was is not None and (was.version == to_version or (request is not None and _carried_out(store, note)))
     now = was if was is not None and done else store.rollback(to_version, reason=note)
@@ -59,7 +59,7 @@ def run(where: Paths, *, to_version: int | None, by: str, reason: str, request: 
     return Done(was or now, now, _restore(where, tracker, now))
 
 
-def _carried_out(store: SqliteStore, note: str) -> bool:
+def _carried_out(store: ServingStore, note: str) -> bool:
     """Whether the newest switch is this very request's."""
     last = next(iter(store.switches()), None)
     return last is not None and last.action is Action.ROLLBACK and last.reason == note

@@ -20,7 +20,7 @@ from jobs._tables import Partition
 from jobs._window import DAY, HOUR, iso, midnight
 from schemas import INTERACTIONS, RECOMMENDATIONS, REJECTED, USER_FEATURES, VIDEOS
 from schemas import columns as col
-from serving import RecommendationReader, SqliteStore, titles
+from serving import RecommendationReader, open_store, titles
 from serving.reader import render
 
 FILE = "summary.txt"
@@ -41,7 +41,7 @@ _LISTS = (
 
 def run(context: Context) -> Report:
     """Write the summary of this ``as_of``, or print that of a range of days."""
-    publications = SqliteStore(context.paths.store).publications()
+    publications = open_store(context.paths.store).publications()
     if context.window == context.requested and context.window.end - context.window.start > DAY:
         print(_range_summary.of_days(context.paths.runs, context.window, STAGES, publications), end="", flush=True)
         return Report(notes=["nothing is written"])
@@ -148,7 +148,7 @@ def _quality(verdict: Mapping[str, Any]) -> list[str]:
 
 
 def _live(context: Context, verdict: Mapping[str, Any]) -> list[str]:
-    live = SqliteStore(context.paths.store).live()
+    live = open_store(context.paths.store).live()
     if live is None:
         return ["Live        nothing is published yet"]
     fresh = "this run" if live.as_of == context.as_of else "another run"
@@ -176,12 +176,12 @@ def _shadow_block(context: Context) -> list[str]:
 def _homepage(context: Context) -> list[str]:
     """The first rows of one active user's homepage."""
     today = Partition(context.last_day)
-    if context.lake.manifest(RECOMMENDATIONS, today) is None or SqliteStore(context.paths.store).live() is None:
+    if context.lake.manifest(RECOMMENDATIONS, today) is None or open_store(context.paths.store).live() is None:
         return []
     users = context.lake.read(USER_FEATURES, [today], [col.USER_ID, col.INTERACTION_COUNT])
     busiest = users.sort_by([(col.INTERACTION_COUNT, "descending"), (col.USER_ID, "ascending")])
     user_id = busiest[col.USER_ID][min(len(busiest) // 4, len(busiest) - 1)].as_py()
-    page = RecommendationReader(SqliteStore(context.paths.store)).get(user_id, 10, now=context.as_of + HOUR)
+    page = RecommendationReader(open_store(context.paths.store)).get(user_id, 10, now=context.as_of + HOUR)
     names, _ = titles(context.paths.lake, [row.video_id for row in page.rows])
     return ["Homepage    of one user", *(f"            {line}" for line in render(page, names).splitlines())]
 

@@ -1,8 +1,10 @@
 """Where recommendations are published to and read from: store backends behind one protocol, and the reader."""
 
 from serving._homepage import Homepage, RecommendationReader, segments_of
+from serving._open import open_store, store_at
 from serving._protocol import (
     Action,
+    Erased,
     Publication,
     PublicationRecord,
     PublishResult,
@@ -12,12 +14,14 @@ from serving._protocol import (
     Status,
     StoreError,
     Switch,
+    UserList,
 )
 from serving._sqlite import SqliteStore
 from serving._titles import titles
 
 __all__ = [
     "Action",
+    "Erased",
     "Homepage",
     "Publication",
     "PublicationRecord",
@@ -30,6 +34,9 @@ __all__ = [
     "Status",
     "StoreError",
     "Switch",
+    "UserList",
+    "open_store",
     "segments_of",
+    "store_at",
     "titles",
 ]

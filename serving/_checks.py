@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -78,7 +78,7 @@ def fallback_rows(fallback: pa.Table) -> pa.Table:
     return table
 
 
-def reading(k: int, user_id: int = 0) -> None:
+def reading(k: int, *user_ids: int) -> None:
     """Refuse what no store can answer.
 
     Raises:
@@ -86,11 +86,11 @@ def reading(k: int, user_id: int = 0) -> None:
     """
     if k < 1:
         raise StoreError(f"read: found k = {k}; expected 1 or more")
-    if not -(2**63) <= user_id < 2**63:
-        raise StoreError(f"user {user_id}: found a number beyond 64 bits; expected a user_id of the platform")
+    if beyond := [user_id for user_id in user_ids if not -(2**63) <= user_id < 2**63]:
+        raise StoreError(f"user {beyond[0]}: found a number beyond 64 bits; expected a user_id of the platform")
 
 
-def shown(rows: Iterable[dict[str, Any]]) -> str:
+def shown(rows: Iterable[Mapping[str, Any]]) -> str:
     """Format offending rows for an error."""
     return "; ".join(", ".join(f"{name}={value!r}" for name, value in row.items()) for row in rows)
 

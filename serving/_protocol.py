@@ -21,6 +21,7 @@ from schemas.errors import ReelflowError
 
 __all__ = [
     "Action",
+    "Erased",
     "Publication",
     "PublicationRecord",
     "PublishResult",
@@ -30,6 +31,7 @@ __all__ = [
     "Status",
     "StoreError",
     "Switch",
+    "UserList",
     "from_text",
     "to_text",
 ]
@@ -174,6 +176,22 @@ class Recommendation:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class UserList:
+    """A user's list, and the publication that it is of."""
+
+    rows: tuple[Recommendation, ...]
+    publication: PublicationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What the erasure of a user removed of one version."""
+
+    version: int
+    rows: int
+
+
 class Snapshot(Protocol):
     """One version, read consistently however often the live one changes meanwhile."""
 
@@ -183,6 +201,9 @@ class Snapshot(Protocol):
 
     def read(self, user_id: int, k: int) -> list[Recommendation]:
         """Return a user's first ``k`` recommendations by rank; empty for a user who has none."""
+
+    def read_lists(self, user_ids: Sequence[int], k: int) -> dict[int, UserList]:
+        """Return the first ``k`` recommendations of each of these users who has any, in as few round trips as there can be."""
 
     def published_by(self, user_id: int) -> PublicationRecord | None:
         """Return the publication that a user's list is of: ``live``, or an earlier one; None before the first publication."""
@@ -241,6 +262,16 @@ class ServingStore(Protocol):
 
         Raises:
             StoreError: there is no such version, or its rows are not kept.
+        """
+
+    def erase(self, user_id: int) -> list[Erased]:
+        """Remove a user's rows from every version, kept or loading, in one step; readers then see a user without a list.
+
+        Returns:
+            What was removed, oldest version first; versions that held nothing of the user are left out.
+
+        Raises:
+            StoreError: the store cannot be written; then nothing was removed.
         """
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:

@@ -13,17 +13,18 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from serving import _checks, _sqlite_layers, _sqlite_log, _sqlite_rows
+from serving import _checks, _rules, _sqlite_layers, _sqlite_log, _sqlite_rows
 from serving._lease import Lease, held
 from serving._protocol import (
+    Erased,
     Publication,
     PublicationRecord,
     PublishResult,
     Recommendation,
     Snapshot,
     Status,
-    StoreError,
     Switch,
+    UserList,
     to_text,
 )
 from serving._sqlite_file import ReaderPool, open_writer, transaction, translated
@@ -57,8 +58,7 @@ class SqliteStore:
         See :meth:`serving.ServingStore.publish`. A publisher that dies at any point leaves what was live; the next one
         clears up behind it.
         """
-        if keep_versions < 0:
-            raise StoreError(f"publish: found keep_versions {keep_versions}; expected 0 or more; mend publish.keep_versions")
+        _rules.refuse_negative(keep_versions)
         lists = _checks.fallback_rows(fallback)
         with self._writing("publish") as connection:
             version, lease = self._claim(connection, publication)
@@ -86,6 +86,21 @@ class SqliteStore:
         """
         with self._writing("roll back") as connection, _durably(connection), transaction(connection):
             return _sqlite_log.roll_back(connection, to_version, at=self._now(), reason=reason)
+
+    def erase(self, user_id: int) -> list[Erased]:
+        """Remove a user's rows from every version in one transaction, and from the file's free pages.
+
+        See :meth:`serving.ServingStore.erase`.
+        """
+        _checks.reading(1, user_id)
+        if not self.path.exists():
+            return []
+        with self._writing("erase a user") as connection:
+            connection.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted
+            with _durably(connection), transaction(connection):
+                found = _sqlite_rows.erase(connection, user_id)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds old pages until then
+        return found
 
     # ------------------------------------------------------------------------------------------------------- reading
 
@@ -220,13 +235,23 @@ class _SqliteSnapshot:
             return []
         return _sqlite_rows.read(self._connection, _sqlite_layers.layer_of(self._connection, self.live, user_id), user_id, k)
 
+    def read_lists(self, user_ids: Sequence[int], k: int) -> dict[int, UserList]:
+        """Return the first ``k`` recommendations of each of these users who has any."""
+        _checks.reading(k, *user_ids)
+        if self._connection is None or self.live is None:
+            return {}
+        layers = _sqlite_layers.layers_of(self._connection, self.live, user_ids)
+        known = {layer: self._of(layer) for layer in sorted(set(layers.values()))}
+        found = ((user, _sqlite_rows.read(self._connection, layer, user, k)) for user, layer in layers.items())
+        return {user: UserList(tuple(rows), known[layers[user]]) for user, rows in found if rows}
+
     def published_by(self, user_id: int) -> PublicationRecord | None:
         """Return the publication that a user's list is of; the live one's root for a user who has none."""
         _checks.reading(1, user_id)
         if self._connection is None or self.live is None:
             return None
         layer = _sqlite_layers.layer_of(self._connection, self.live, user_id)
-        return self.live if layer == self.live.version else _sqlite_log.record(self._connection, layer)
+        return self._of(layer)
 
     def publications(self) -> list[PublicationRecord]:
         """Return the publications whose lists it shows: the full one, and the deltas over it."""
@@ -261,6 +286,12 @@ class _SqliteSnapshot:
             return None
         layer = _sqlite_layers.layer_of(self._connection, self.live, user_id)
         return _sqlite_rows.read_row(self._connection, layer, user_id, video_id)
+
+    def _of(self, layer: int) -> PublicationRecord:
+        """The publication that wrote a layer."""
+        assert self._connection is not None
+        assert self.live is not None
+        return self.live if layer == self.live.version else _sqlite_log.record(self._connection, layer)
 
 
 @contextmanager

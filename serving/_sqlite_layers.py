@@ -8,11 +8,13 @@ what the delta costs, however many users there are.
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Mapping, Sequence
 
 from serving._protocol import PublicationRecord, to_text
 
-__all__ = ["lay", "layer_of", "layers", "newest_as_of", "point", "users_of"]
+__all__ = ["lay", "layer_of", "layers", "layers_of", "newest_as_of", "point", "shows", "users_of"]
 
 
 def newest_as_of(connection: sqlite3.Connection, version: int) -> str:
@@ -63,10 +65,26 @@ def layer_of(connection: sqlite3.Connection, live: PublicationRecord, user_id: i
     return int(found[0]) if found else live.root
 
 
+def layers_of(connection: sqlite3.Connection, live: PublicationRecord, user_ids: Sequence[int]) -> dict[int, int]:
+    """The version that wrote what each of these users' lists is, of the live version."""
+    found = dict.fromkeys(map(int, user_ids), live.root)
+    if live.layers > 1:
+        wanted = json.dumps(list(found))
+        asked = "SELECT user_id, layer FROM live_lists WHERE user_id IN (SELECT value FROM json_each(?))"
+        found.update(connection.execute(asked, (wanted,)).fetchall())
+    return found
+
+
 def layers(connection: sqlite3.Connection, version: int) -> list[int]:
     """The layers of a kept version, the full publication's first."""
     found = connection.execute("SELECT layer FROM version_layers WHERE version = ? ORDER BY position", (version,))
     return [layer for (layer,) in found] or [version]
+
+
+def shows(connection: sqlite3.Connection, held: Mapping[int, int]) -> dict[int, int]:
+    """How many rows of a user each version that is kept shows, where it shows any; ``held`` says how many each layer has."""
+    kept = connection.execute("SELECT version, layer FROM version_layers ORDER BY version, position")
+    return {version: held[layer] for version, layer in kept if held.get(layer)}  # the topmost comes last
 
 
 def users_of(connection: sqlite3.Connection, delta: int) -> list[int]:

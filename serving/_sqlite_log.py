@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from typing import Any
 
-from serving import _sqlite_layers
+from serving import _rules, _sqlite_layers
 from serving._protocol import (
     Action,
     Publication,
     PublicationRecord,
     Status,
-    StoreError,
     Switch,
     from_text,
     to_text,
@@ -32,8 +30,6 @@ __all__ = [
     "set_status",
     "switches",
 ]
-
-_KEPT = (Status.RETIRED, Status.ROLLED_BACK)
 
 
 def enter(connection: sqlite3.Connection, publication: Publication, status: Status) -> int:
@@ -93,12 +89,10 @@ def switches(connection: sqlite3.Connection) -> list[Switch]:
 
 def is_newest(connection: sqlite3.Connection, publication: Publication) -> bool:
     """Whether a publication may replace what is live."""
-    current, own = live(connection), (publication.as_of, publication.generation)
-    if publication.base is None:
-        return current is None or own > (current.root_as_of, current.root_generation)
-    if current is None or current.version != publication.base or own <= (current.as_of, current.generation):
-        return False
-    return to_text(publication.as_of) >= _sqlite_layers.newest_as_of(connection, current.version)
+    current = live(connection)
+    asked = publication.base is not None and current is not None
+    newest = _sqlite_layers.newest_as_of(connection, current.version) if asked and current else None
+    return _rules.is_newest(publication, current, newest and from_text(newest))
 
 
 def set_status(connection: sqlite3.Connection, version: int, status: Status) -> None:
@@ -117,21 +111,10 @@ def activate(connection: sqlite3.Connection, version: int, at: str) -> None:
 
 
 def retire_old(connection: sqlite3.Connection, keep_versions: int) -> None:
-    """Let go of what was rolled back, and of retired versions.
-
-    Kept are the newest of those over the live root, and that root; and of as many roots before it the last version of each.
-    """
+    """Let go of what was rolled back, and of old versions."""
     current = live(connection)
-    retired = sorted(_with_status(connection, [Status.RETIRED]), key=lambda item: item.order, reverse=True)
-    root = None if current is None else current.root
-    of_root = [item for item in retired if item.root == root]
-    last = {item.root: item for item in reversed(retired) if item.root != root}
-    earlier = sorted(last.values(), key=lambda item: item.order, reverse=True)
-    kept = {item.version for item in (*of_root[:keep_versions], *earlier[:keep_versions])}
-    kept |= {item.version for item in of_root if keep_versions and item.version == root}
-    gone = [item.version for item in retired if item.version not in kept]
-    gone += [item.version for item in _with_status(connection, [Status.ROLLED_BACK])]
-    for version in gone:
+    assert current is not None
+    for version in _rules.removed(records(connection), current, keep_versions):
         set_status(connection, version, Status.REMOVED)
         connection.execute("DELETE FROM version_layers WHERE version = ?", (version,))
 
@@ -142,18 +125,11 @@ def roll_back(connection: sqlite3.Connection, to_version: int | None, *, at: str
     Raises:
         StoreError: nothing is live, or the version is not kept.
     """
-    current = live(connection)
-    if current is None:
-        raise StoreError("rollback: found no live version, so there is none to go back from; publish first")
-    target = _target(connection, current, to_version)
-    if target.order > current.order:
-        set_status(connection, current.version, Status.RETIRED)
-    else:
-        set_status(connection, current.version, Status.ROLLED_BACK)
-        # What lies between was skipped on purpose: a later rollback must not land on it.
-        for item in _with_status(connection, [Status.RETIRED]):
-            if item.order > target.order:
-                set_status(connection, item.version, Status.ROLLED_BACK)
+    every, current = records(connection), live(connection)
+    target = _rules.rollback_target(every, current, to_version)
+    assert current is not None
+    for version, status in _rules.passed_over(every, current, target).items():
+        set_status(connection, version, status)
     set_status(connection, target.version, Status.LIVE)
     _sqlite_layers.point(connection, target.version)
     note_switch(connection, Action.ROLLBACK, current.version, target.version, at=at, reason=reason)
@@ -168,10 +144,6 @@ def note_switch(
         "INSERT INTO switch_log (at, action, from_version, to_version, reason) VALUES (?, ?, ?, ?, ?)",
         (at, action, old, new, reason),
     )
-
-
-def _with_status(connection: sqlite3.Connection, statuses: Sequence[Status]) -> list[PublicationRecord]:
-    return _select(connection, f"WHERE status IN ({', '.join('?' * len(statuses))})", *statuses)
 
 
 def _select(connection: sqlite3.Connection, where: str, *parameters: int | str) -> list[PublicationRecord]:
@@ -197,18 +169,4 @@ def _record(row: dict[str, Any]) -> PublicationRecord:
         root_as_of=from_text(row.get("root_as_of") or row["as_of"]),
         root_generation=row.get("root_generation") or row["generation"],
         layers=row.get("layers", 1),
-    )
-
-
-def _target(connection: sqlite3.Connection, current: PublicationRecord, to_version: int | None) -> PublicationRecord:
-    kept = sorted(_with_status(connection, _KEPT), key=lambda item: item.order, reverse=True)
-    for item in kept:
-        earlier = item.order < current.order
-        if item.version == to_version or (to_version is None and earlier and item.status is Status.RETIRED):
-            return item
-    wanted = "the version before" if to_version is None else f"version {to_version}"
-    listed = ", ".join(f"{item.version} (as of {to_text(item.as_of)}, {item.status})" for item in kept) or "none"
-    raise StoreError(
-        f"rollback to {wanted}: live is version {current.version}, and other versions with rows are: {listed}; "
-        "expected one of those; publish.keep_versions says how many are kept"
     )

@@ -11,12 +11,23 @@ from typing import Any
 import pyarrow as pa
 
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, Table
-from serving import _checks
-from serving._protocol import Recommendation, Status, StoreError
+from serving import _checks, _rules, _sqlite_layers
+from serving._protocol import Erased, Recommendation, StoreError
 from serving._sqlite_file import transaction
 from serving._sqlite_log import record
 
-__all__ = ["delete", "load", "load_fallback", "read", "read_fallback", "read_row", "refuse_unless_loading", "showing", "verify"]
+__all__ = [
+    "delete",
+    "erase",
+    "load",
+    "load_fallback",
+    "read",
+    "read_fallback",
+    "read_row",
+    "refuse_unless_loading",
+    "showing",
+    "verify",
+]
 
 _TRANSACTION_ROWS = 50_000  # about 0.1 s of write lock, so that two publishers and a rollback can take turns
 
@@ -52,7 +63,7 @@ def load(connection: sqlite3.Connection, version: int, batches: Iterable[pa.Reco
                 refuse_unless_loading(connection, version)
                 _insert(connection, version, columns)
         except sqlite3.IntegrityError as error:
-            raise StoreError(_repeated(connection, version, columns)) from error
+            raise _repeated(connection, version, columns) from error
         said += chunk.num_rows
     return said
 
@@ -71,12 +82,8 @@ def refuse_unless_loading(connection: sqlite3.Connection, version: int) -> None:
     Raises:
         StoreError: the version is not loading.
     """
-    status = record(connection, version).status
-    if status is not Status.LOADING:
-        raise StoreError(
-            f"publication {version}: found status {status}, expected loading; another publisher took this one for dead, "
-            "because its .lock file beside the store was removed; leave such files alone and publish again"
-        )
+    because = "its .lock file beside the store was removed; leave such files alone and publish again"
+    _rules.refuse_unless_loading(version, record(connection, version).status, because)
 
 
 def verify(connection: sqlite3.Connection, version: int, said: int) -> tuple[int, int]:
@@ -93,11 +100,7 @@ def verify(connection: sqlite3.Connection, version: int, said: int) -> tuple[int
         (version,),
     ).fetchone()
     delta = record(connection, version).base is not None  # which may bring fallback lists alone
-    if rows != said or not (rows or delta):
-        raise StoreError(
-            f"publication {version}: found {rows} recommendations in the store, expected {said or 'at least one'}; "
-            "nothing was published: look at the stage that wrote them, then publish again"
-        )
+    _rules.refuse_incomplete(version, rows, said, delta=delta)
     if broken:
         cursor = connection.execute(
             f"SELECT user_id, n AS rows, first AS first_rank, last AS last_rank, videos AS distinct_videos FROM ({_LISTS})"
@@ -105,11 +108,7 @@ def verify(connection: sqlite3.Connection, version: int, said: int) -> tuple[int
             (version, _checks.SHOWN),
         )
         names = [item[0] for item in cursor.description]
-        listed = _checks.shown(dict(zip(names, row, strict=True)) for row in cursor)
-        raise StoreError(
-            f"recommendations: found {broken} of {users} users with a gap in the ranks or a video twice, expected ranks "
-            f"1, 2, ... and each video once; first: {listed}; nothing was published: mend the stage that wrote them"
-        )
+        _rules.refuse_broken(broken, users, [dict(zip(names, row, strict=True)) for row in cursor])
     with transaction(connection):
         refuse_unless_loading(connection, version)
         connection.execute("UPDATE publication_log SET users = ?, rows = ? WHERE version = ?", (users, rows, version))
@@ -163,6 +162,19 @@ def read_fallback(connection: sqlite3.Connection, version: int, segment: str, k:
     return [Recommendation(*row) for row in found]
 
 
+def erase(connection: sqlite3.Connection, user_id: int) -> list[Erased]:
+    """Remove a user's rows from every version, and from what each says that its readers see."""
+    versions = [version for (version,) in connection.execute("SELECT version FROM publication_log ORDER BY version")]
+    held = {version: _rows_of(connection, version, user_id) for version in versions}
+    for version, shown in _sqlite_layers.shows(connection, held).items():
+        connection.execute("UPDATE publication_log SET users = users - 1, rows = rows - ? WHERE version = ?", (shown, version))
+    for version in versions:
+        for relation in ("recommendation_rows", "delta_lists"):
+            connection.execute(f"DELETE FROM {relation} WHERE version = ? AND user_id = ?", (version, user_id))
+    connection.execute("DELETE FROM live_lists WHERE user_id = ?", (user_id,))
+    return [Erased(version, rows) for version, rows in held.items() if rows]
+
+
 def delete(connection: sqlite3.Connection) -> None:
     """Delete the rows of versions that nobody will read again, in bounded transactions.
 
@@ -190,7 +202,7 @@ def _insert(connection: sqlite3.Connection, version: int, columns: list[list[Any
     connection.executemany(_INSERT_ROW, (flat[start : start + width] for start in range(whole, len(flat), width)))
 
 
-def _repeated(connection: sqlite3.Connection, version: int, columns: list[list[Any]]) -> str:
+def _repeated(connection: sqlite3.Connection, version: int, columns: list[list[Any]]) -> StoreError:
     """Say which row the primary key refused: insert them one by one until it does, then undo."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -198,14 +210,16 @@ def _repeated(connection: sqlite3.Connection, version: int, columns: list[list[A
             try:
                 connection.execute(_INSERT_ROW, (version, *row))
             except sqlite3.IntegrityError:
-                listed = _checks.shown([dict(zip(RECOMMENDATIONS.columns, row, strict=True))])
-                return (
-                    f"recommendations: found a second row for the same user and rank: {listed}; expected each rank once a "
-                    "user; nothing was published: mend the stage that wrote them"
-                )
+                return _rules.second_row(dict(zip(RECOMMENDATIONS.columns, row, strict=True)))
     finally:
         connection.rollback()
-    return "recommendations: the store refused a row that it then accepted; publish again"
+    return StoreError("recommendations: the store refused a row that it then accepted; publish again")
+
+
+def _rows_of(connection: sqlite3.Connection, version: int, user_id: int) -> int:
+    """How many rows a user has in a version's own layer."""
+    asked = "SELECT count(*) FROM recommendation_rows WHERE version = ? AND user_id = ?"
+    return int(connection.execute(asked, (version, user_id)).fetchone()[0])
 
 
 def _delete(connection: sqlite3.Connection, version: int) -> None:

@@ -13,13 +13,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 
 from conf import ConfigError
-from conf.paths import paths
 from schemas.errors import ReelflowError
+from serving._open import open_store, store_at
 from serving._protocol import PublicationRecord, ServingStore, to_text
-from serving._sqlite import SqliteStore
 
 __all__ = ["Finding", "State", "check", "main"]
 
@@ -90,14 +88,14 @@ def _told(live: PublicationRecord, age: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the finding as JSON; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m serving.freshness", description="Say whether what is live is fresh.")
-    parser.add_argument("--store", type=Path, help="SQLite file (default: paths.store of the configuration)")
+    parser.add_argument("--store", metavar="URL|FILE", help="the store, or its SQLite file (default: the configured one)")
     parser.add_argument("--max-age-hours", type=float, help="from as_of (default: until expires_at)")
     parser.add_argument("--at", metavar="ISO", help="judge at this time (default: now)")
     options = parser.parse_args(arguments)
     try:
         now = datetime.fromisoformat(options.at) if options.at else datetime.now(UTC)
         now = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
-        finding = check(SqliteStore(options.store or paths().store), now, options.max_age_hours)
+        finding = check(store_at(options.store) if options.store else open_store(), now, options.max_age_hours)
     except (ValueError, ConfigError) as error:
         finding = Finding(state=State.UNREADABLE, text=str(error), checked_at=to_text(datetime.now(UTC).replace(microsecond=0)))
     print(json.dumps(asdict(finding)))

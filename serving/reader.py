@@ -8,15 +8,14 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from conf import ConfigError
 from conf.paths import paths
 from schemas.errors import ReelflowError
 from serving._explain import explain_absence, explain_row
 from serving._homepage import Homepage, RecommendationReader, segments_of
-from serving._protocol import to_text
-from serving._sqlite import SqliteStore
+from serving._open import open_store, store_at
+from serving._protocol import ServingStore, to_text
 from serving._titles import titles
 
 __all__ = ["Homepage", "RecommendationReader", "main", "render"]
@@ -29,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         user_id, now = _integer(options.user_id), _moment(options.at)
-        store = SqliteStore(options.store or paths().store)
+        store = store_at(options.store) if options.store else open_store()
         if options.explain is not None:
             print(_explained(store, user_id, _integer(options.explain, "--explain, a video_id")))
             return 0
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _explained(store: SqliteStore, user_id: int, video_id: int) -> str:
+def _explained(store: ServingStore, user_id: int, video_id: int) -> str:
     """Why a video is, or is not, on a user's homepage."""
     row = store.read_row(user_id, video_id)
     told = explain_absence(store, user_id, video_id) if row is None else explain_row(row)
@@ -85,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m serving.reader", description="Print what a user's homepage shows.")
     parser.add_argument("user_id", metavar="USER_ID", help="the user, an integer")
     parser.add_argument("--k", type=int, default=20, help="how many videos (default 20)")
-    parser.add_argument("--store", type=Path, help="SQLite file (default: paths.store of the configuration)")
+    parser.add_argument("--store", metavar="URL|FILE", help="the store, or its SQLite file (default: the configured one)")
     parser.add_argument("--explain", metavar="VIDEO_ID", help="say why this video is, or is not, in the user's list")
     parser.add_argument("--country", help="of a user without a list of their own, for example DE")
     parser.add_argument("--language", help="likewise, for example de")

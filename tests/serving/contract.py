@@ -405,3 +405,55 @@ class StoreContract:
         assert reader.get(1).as_of == day(9)
         store.rollback()
         assert reader.get(1).as_of == day(8)
+
+    def test_many_users_are_read_at_once(self, store: ServingStore, other: ServingStore) -> None:
+        with store.snapshot() as snapshot:
+            assert snapshot.read_lists([1], 5) == {}
+        publish(store, 8, 1)
+        with other.snapshot() as snapshot:
+            found = snapshot.read_lists([7, 999, 1, 7], 2)
+            assert {user: [row.video_id for row in one.rows] for user, one in found.items()} == {
+                7: expected(8, 1)[:2],
+                1: expected(8, 1)[:2],
+            }
+            assert found[7].publication == snapshot.live
+            assert found[7].rows == tuple(snapshot.read(7, 2))
+            assert snapshot.read_lists([], 5) == {}
+            with pytest.raises(ReelflowError, match="64 bits"):
+                snapshot.read_lists([1, 2**63], 5)
+            with pytest.raises(ReelflowError, match="k = 0"):
+                snapshot.read_lists([1], 0)
+
+    # ---- erasing
+
+    def test_erased_user_is_in_no_version(self, store: ServingStore, other: ServingStore) -> None:
+        for number in (8, 9):
+            publish(store, number, number)
+        found = store.erase(3)
+        assert [(erased.version, erased.rows) for erased in found] == [(1, K), (2, K)]
+        assert other.read(3, 100) == []
+        assert videos(other, 4) == expected(9, 9)
+        assert [(one.users, one.rows) for one in store.publications()] == [(USERS - 1, (USERS - 1) * K)] * 2
+        store.rollback()
+        assert other.read(3, 100) == []
+        assert videos(other, 4) == expected(8, 8)
+        assert store.erase(3) == []
+        assert store.erase(999) == []
+
+    def test_erasing_where_nothing_was_published_finds_nothing(self, store: ServingStore) -> None:
+        assert store.erase(1) == []
+        with pytest.raises(ReelflowError, match="64 bits"):
+            store.erase(-(2**63) - 1)
+
+    def test_user_who_is_erased_while_a_version_loads_is_not_published(self, store: ServingStore, other: ServingStore) -> None:
+        publish(store, 8, 1)
+
+        def erased() -> Iterator[pa.RecordBatch]:
+            yield from rows(9, 2, users=60_000, k=1, per_batch=60_000)
+            assert [one.version for one in other.erase(3)] == [1, 2]
+            yield batch([(60_001, 1, 5)])
+
+        with pytest.raises(ReelflowError, match="found 60000 recommendations in the store, expected 60001"):
+            store.publish(publication(9, 2), erased(), fallback(9, 2), 3)
+        assert statuses(store) == {2: "failed", 1: "live"}
+        assert videos(store, 3) == []

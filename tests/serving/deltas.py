@@ -266,3 +266,26 @@ class DeltaContract:
         assert [videos(store, user) for user in (1, 2, 3)] == [of_hour(1), of_hour(2), expected(8, 1)]
         with pytest.raises(ReelflowError, match="other versions with rows are: none"):
             store.rollback()
+
+    def test_erased_user_is_in_no_layer(self, store: ServingStore, other: ServingStore) -> None:
+        delta(store, 1, (3, 7), base=1, k=2)
+        assert [(erased.version, erased.rows) for erased in store.erase(3)] == [(1, K), (2, 2)]
+        assert other.read(3, 100) == []
+        assert videos(other, 7) == of_hour(1, 2)
+        seen = {record.version: (record.users, record.rows) for record in other.publications()}
+        assert seen == {1: (USERS - 1, (USERS - 1) * K), 2: (USERS - 1, (USERS - 2) * K + 2)}
+        with other.snapshot() as snapshot:
+            assert snapshot.users_of(2) == [7]
+        delta(store, 2, (4,), base=2)
+        assert (record := other.live()) is not None
+        assert (record.users, record.rows) == (USERS - 1, (USERS - 2) * K + 2)
+        store.rollback(1)
+        assert other.read(3, 100) == []
+
+    def test_many_users_are_read_from_their_own_layers(self, store: ServingStore, other: ServingStore) -> None:
+        delta(store, 1, (3, 7, 999), base=1)
+        with other.snapshot() as snapshot:
+            found = snapshot.read_lists([7, 8, 999, 1000], 100)
+            assert {user: one.publication.version for user, one in found.items()} == {7: 2, 8: 1, 999: 2}
+            assert all(one.rows == tuple(snapshot.read(user, 100)) for user, one in found.items())
+            assert all(one.publication == snapshot.published_by(user) for user, one in found.items())
