@@ -63,9 +63,15 @@ def from_cold(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Man
         _copy(source, staged, manifest, (source / MANIFEST).read_bytes())
         swap(staged, live)
     _flush_up(live, lake.root)
-    _discard(source, cold.staging(table))
-    _prune(source.parent, cold.root)
+    remove(cold, table, partition)
     return manifest
+
+
+def remove(place: Lake, table: Table, partition: Partition) -> None:
+    """Remove a partition for good, live, archived or cold: first out of the way, in one step."""
+    folder = place.path(table, partition)
+    _discard(folder, place.staging(table))
+    _prune(folder.parent, place.root)
 
 
 def restorable(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Manifest | None:

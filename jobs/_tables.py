@@ -29,7 +29,7 @@ from jobs._parquet import check_file, normalise, read_columns
 from jobs._profile import profile
 from jobs._recipe import CURRENT, MISSING, Recipe, State, Status, canonical
 from jobs._swap import swap
-from jobs._window import Window, midnight
+from jobs._window import Window, compact, midnight
 from models.bundle import sha256
 from schemas import Table
 from schemas.errors import ReelflowError
@@ -119,6 +119,10 @@ class Lake:
     def path(self, table: Table, partition: Partition) -> Path:
         """Where the live partition lies."""
         return self.root / table.name / partition.path
+
+    def of_hour(self, as_of: datetime) -> Lake:
+        """The small lake of its own that holds the lists of an hour."""
+        return Lake(self.root / "_hourly" / compact(as_of))
 
     def manifest(self, table: Table, partition: Partition) -> Manifest | None:
         """The live partition's manifest, or None when there is no such partition."""

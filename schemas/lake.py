@@ -7,6 +7,7 @@ from schemas._table import Field, Table
 from schemas.evaluation import EVALUATION
 from schemas.point_in_time import EXAMPLE_FEATURES, HISTORY_FIELDS, TREND_FIELDS, USER_HISTORY, VIDEO_HOURS
 from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, RejectReason
+from schemas.served import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY
 from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
 _HOURLY = (col.DT, col.HR)
@@ -273,4 +274,6 @@ TABLES: tuple[Table, ...] = (
     EVALUATION,
     RECOMMENDATIONS,
     FALLBACK_RECOMMENDATIONS,
+    RECOMMENDATION_HISTORY,
+    PUBLICATION_SWITCHES,
 )

@@ -31,6 +31,7 @@ CLASSES = {
     "fallback": ("models.recommend", "FallbackConfig"),
     "shadow": ("jobs._shadow", "ShadowConfig"),
     "scan": ("jobs.scan", "ScanConfig"),
+    "history": ("jobs._served", "HistoryConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "airflow": ("conf.orchestration", "AirflowConfig"),
