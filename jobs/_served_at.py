@@ -105,18 +105,18 @@ def shown(lake: Lake, user_ids: Ints, moments: Ints, k: int | None = None) -> Sh
     timeline = Timeline.read(lake)
     spans = timeline.at(moments)
     wanted = _wanted(timeline, spans)
-    lists = {version: _lists(lake, version, timeline.as_of[version], user_ids[asked], k) for version, asked in wanted.items()}
+    lists = {name: _lists(lake, name, timeline.as_of[name], user_ids[asked], k) for name, asked in wanted.items()}
     chosen, open_ = np.full(len(user_ids), -1, dtype=np.int64), spans >= 0
     names, not_kept = list(lists), np.zeros(len(user_ids), dtype=bool)
     for number in sorted({*spans[spans >= 0].tolist()}):
         inside = np.flatnonzero(spans == number)
-        for version in reversed(timeline.spans[number].layers):
-            rows, left = lists[version], inside[open_[inside]]
+        for name in reversed(timeline.spans[number].layers):
+            rows, left = lists[name], inside[open_[inside]]
             if rows is None:
                 not_kept[left], open_[left] = True, False
             else:
                 theirs = left[np.isin(user_ids[left], rows[col.USER_ID].to_numpy())]
-                chosen[theirs], open_[theirs] = names.index(version), False
+                chosen[theirs], open_[theirs] = names.index(name), False
     versions = np.array([span.version for span in timeline.spans], dtype=np.int64)
     parts = []
     for number, rows in enumerate(lists.values()):
@@ -134,20 +134,20 @@ def _wanted(timeline: Timeline, spans: Ints) -> dict[str, Ints]:
     """For each ``model_version`` that may be the answer, the places of those who may have its list."""
     found: dict[str, list[Ints]] = {}
     for number in sorted({*spans[spans >= 0].tolist()}):
-        for version in timeline.spans[number].layers:
-            found.setdefault(version, []).append(np.flatnonzero(spans == number))
-    return {version: np.concatenate(places) for version, places in found.items()}
+        for name in timeline.spans[number].layers:
+            found.setdefault(name, []).append(np.flatnonzero(spans == number))
+    return {name: np.concatenate(places) for name, places in found.items()}
 
 
-def _lists(lake: Lake, version: str, as_of: datetime, user_ids: Ints, k: int | None) -> pa.Table | None:
+def _lists(lake: Lake, name: str, as_of: datetime, user_ids: Ints, k: int | None) -> pa.Table | None:
     """The lists of some users, in order of user and rank; None where the history does not hold this ``model_version``."""
     partition = partition_of(as_of)
-    if not holds(lake, partition, version):
+    if not holds(lake, partition, name):
         return None
     users = np.unique(user_ids)
     user = pc.field(col.USER_ID)
     # The bounds let whole row groups be left out.
-    wanted = (pc.field(col.MODEL_VERSION) == version) & (user >= users[0]) & (user <= users[-1]) & user.isin(pa.array(users))
+    wanted = (pc.field(col.MODEL_VERSION) == name) & (user >= users[0]) & (user <= users[-1]) & user.isin(pa.array(users))
     if k is not None:
         wanted &= pc.field(col.RANK) <= k
     files = lake.files(RECOMMENDATION_HISTORY, [partition])

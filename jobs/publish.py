@@ -1,8 +1,8 @@
 """Publish a day's recommendations into the serving store, if gate and last scan passed and nothing newer is live.
 
-Reads ``recommendations`` and ``fallback_recommendations``; writes a version of the serving store. MLflow's aliases follow it, and
-so do the tables ``recommendation_history`` and ``publication_switches``. An older ``as_of`` than the live one ends as ``superseded``, lists that somebody rolled back from as ``rolled_back``: both are a
-success that changes nothing.
+Reads ``recommendations`` and ``fallback_recommendations``; writes a version of the serving store. What is live is followed by
+MLflow's aliases and by the tables ``recommendation_history`` and ``publication_switches``. An older ``as_of`` than the live one
+ends as ``superseded``, lists that somebody rolled back from as ``rolled_back``: both are a success that changes nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What was live for a user at a time: which videos at which rank, by which models, and from when to when.
 
-``python -m jobs.recommended --user ID --at ISO [--k 20]`` reads the history in the lake (docs/history.md), not the store: it also
-tells what is no longer kept there. Writes nothing.
+``python -m jobs.recommended --user ID --at ISO [--k 20]`` reads the history in the lake (docs/history.md), not the store, so it
+also tells what that no longer keeps. Writes nothing.
 """
 
 from __future__ import annotations

@@ -60,9 +60,13 @@ VIDEOS = Table(
 
 USERS = Table(
     name="users",
-    doc="The accounts as known at the end of the partition's day: per user the newest snapshot.",
+    doc="The accounts as known at the end of the partition's day: per user the newest snapshot. What no feature needs stays behind.",
     key=(col.USER_ID,),
-    fields=(*(field for field in RAW_USERS.fields if field.name != col.USERNAME), _SNAPSHOT_DATE),
+    version=2,
+    fields=(
+        *(field for field in RAW_USERS.fields if field.name not in (col.USERNAME, col.TIME_ZONE, col.REGISTERED_AT)),
+        _SNAPSHOT_DATE,
+    ),
 )
 
 _VALID_FROM = Field(
