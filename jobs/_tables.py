@@ -110,6 +110,17 @@ class Manifest:
     """What ``jobs._profile`` measured; empty in manifests from before there were profiles."""
 
 
+def damage(folder: Path, manifest: Manifest) -> str:
+    """What is wrong with the first file that is not as the manifest says; empty if all are well."""
+    for file in manifest.files:
+        path = folder / file["name"]
+        found = sha256(path) if path.exists() else "nothing"
+        if found != file["sha256"]:
+            return f"file {path}: found sha256 {found}, expected {file['sha256']}"
+    digest = hashlib.sha256(canonical([file["sha256"] for file in manifest.files]).encode()).hexdigest()
+    return "" if digest == manifest.digest else f"{folder / MANIFEST}: its digest does not fit its files"
+
+
 class Lake:
     """The tables between stages, below one root directory."""
 
@@ -195,6 +206,18 @@ class Lake:
                 raise TableError(f"table {table.name}: no partition {partition.path}; run the stage that writes it first")
             found += [self.path(table, partition) / file["name"] for file in manifest.files]
         return found
+
+    def require_undamaged(self, table: Table, partition: Partition) -> None:
+        """Compare every byte of a partition with its manifest.
+
+        Raises:
+            TableError: a file is not what was written.
+        """
+        manifest = self.manifest(table, partition)
+        if manifest is not None and (found := damage(self.path(table, partition), manifest)):
+            raise TableError(
+                f"table {table.name}, {partition.path}: {found}; it is damaged: run the stage that writes it again with --force"
+            )
 
     def read(self, table: Table, partitions: Iterable[Partition], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of the given partitions as one Arrow table, in partition order, in the schema's column order."""

@@ -61,6 +61,8 @@ def run(context: Context) -> Report:
             return Report(read={"rows": wanted.table.rows}, notes=[gone], facts=facts)
     _registry.note(tracker, wanted.bundles, wanted.version)
     today, config = [Partition(context.last_day)], load("publish", PublishConfig)
+    for table in (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS):
+        context.lists.require_undamaged(table, today[0])
     files = context.lists.files(RECOMMENDATIONS, today)
     fallback = context.lists.read(FALLBACK_RECOMMENDATIONS, today)
     publication = Publication(
