@@ -66,7 +66,7 @@ class Timeline:
         """Read it from the lake."""
         table = lake.read(PUBLICATION_SWITCHES, lake.every(PUBLICATION_SWITCHES))
         rows = table.sort_by([(name, "ascending") for name in PUBLICATION_SWITCHES.key]).to_pylist()
-        ends = [*(row[col.SWITCHED_AT] for row in rows[1:]), None]
+        ends = [*(row[col.SWITCHED_AT] for row in rows[1:]), *([None] if rows else [])]
         spans = tuple(
             Span(row[col.SWITCHED_AT], end, row[col.VERSION], tuple(row[col.LAYERS]))
             for row, end in zip(rows, ends, strict=True)

@@ -8,7 +8,7 @@ from jobs._tables import MANIFEST, Lake, Partition, TableError
 from jobs._window import DAY, iso
 from models.bundle import MANIFEST as SEAL
 from models.bundle import BundleError
-from schemas import RECOMMENDATIONS
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from schemas.errors import ReelflowError
 from tests.builders import MADE_BY_HAND, stage_context
 from tests.jobs.planted import SECOND, build_index, planted, train
@@ -24,10 +24,13 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory):
-    """Models and an index of a day, as their stages leave them."""
+    """Models and an index of a day, as their stages leave them, and some lists."""
     space = planted(tmp_path_factory.mktemp("judged"))
     train(space, SECOND)
     build_index(space, SECOND)
+    today = Partition((SECOND - DAY).date())
+    space.lake.write(RECOMMENDATIONS, today, rows_of({1: [101, 102]}), MADE_BY_HAND)
+    space.lake.write(FALLBACK_RECOMMENDATIONS, today, FALLBACK_RECOMMENDATIONS.arrow.empty_table(), MADE_BY_HAND)
     return space
 
 
