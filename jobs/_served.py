@@ -38,7 +38,7 @@ from serving import PublicationRecord, ServingStore, Switch
 Row = dict[str, Any]
 
 _ROWS_PER_GROUP = 2**18
-"""Some thousand users: who looks one of them up reads no more, and a group's dictionary of videos is still worth it."""
+"""At least: the lists of some thousand users. Who looks one of them up reads no more, and a dictionary of videos is worth it."""
 _OF_THE_LISTS = (col.USER_ID, col.RANK, col.VIDEO_ID, col.SCORE, col.PROPENSITY)
 
 
@@ -197,7 +197,7 @@ def _write(target: Path, files: Sequence[Path], row: Row) -> None:
         target, schema, compression="zstd", use_dictionary=dictionaries, use_byte_stream_split=[col.SCORE]
     ) as out:
         for part in _gathered(files):
-            out.write_table(_history(part, row), row_group_size=_ROWS_PER_GROUP)
+            out.write_table(_history(part, row), row_group_size=part.num_rows)
 
 
 def _gathered(files: Sequence[Path]) -> Iterator[pa.Table]:
