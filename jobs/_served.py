@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from serving import PublicationRecord, ServingStore, Switch
 Row = dict[str, Any]
 
 _ROWS_PER_GROUP = 2**18
-"""At least: the lists of some thousand users. Who looks one of them up reads no more, and a dictionary of videos is worth it."""
+"""At least: lists of some thousand users. Who looks one of them up reads no more, and a dictionary of videos is worth it."""
 _OF_THE_LISTS = (col.USER_ID, col.RANK, col.VIDEO_ID, col.SCORE, col.PROPENSITY)
 
 
@@ -79,15 +79,21 @@ def behind(store: ServingStore, lake: Lake) -> bool:
     return bool(_unknown(store, lake))
 
 
-def forget(lakes: Iterable[Lake], before: datetime, keep_days: int | None) -> int:
-    """Remove the lists that are older than so many days, archived ones too; returns how many partitions."""
-    removed = 0
-    for lake in lakes:
-        for partition in lake.every(RECOMMENDATION_HISTORY) if keep_days is not None else ():
-            if partition.start < before - (keep_days or 0) * DAY:
-                remove(lake, RECOMMENDATION_HISTORY, partition)
-                removed += 1
-    return removed
+def forget(lakes: Iterable[Lake], as_of: datetime, keep_days: int | None) -> int:
+    """Remove the lists that are older than so many days; returns how many partitions.
+
+    Args:
+        lakes: the cold one first, so that no archived partition loses what says where it lies.
+        as_of: of the day that is published.
+        keep_days: section ``history``; None removes nothing.
+    """
+    if keep_days is None:
+        return 0
+    first = as_of - keep_days * DAY
+    old = [(lake, found) for lake in lakes for found in lake.every(RECOMMENDATION_HISTORY) if found.start < first]
+    for lake, partition in old:
+        remove(lake, RECOMMENDATION_HISTORY, partition)
+    return len(old)
 
 
 def holds(lake: Lake, partition: Partition, version: str) -> bool:
@@ -135,7 +141,8 @@ def _unknown(store: ServingStore, lake: Lake) -> list[Row]:
     columns = (col.SWITCHED_AT, col.SWITCH, col.MODEL_VERSION)
     known = lake.read(PUBLICATION_SWITCHES, lake.every(PUBLICATION_SWITCHES), columns).to_pylist()
     seen = {tuple(row[name] for name in columns) for row in known}
-    return [row for row in switches(store.publications(), store.switches()) if tuple(row[name] for name in columns) not in seen]
+    changes = store.switches()  # before the publications, so that there is one for each
+    return [row for row in switches(store.publications(), changes) if tuple(row[name] for name in columns) not in seen]
 
 
 def _each_once(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
@@ -143,7 +150,8 @@ def _each_once(rows: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     yield from {row[col.MODEL_VERSION]: row for row in rows}.items()
 
 
-def _day(row: Row) -> Any:
+def _day(row: Row) -> date:
+    """Of the partition of a switch."""
     return last_day(row[col.AS_OF])
 
 
