@@ -6,7 +6,7 @@ CODE := conf schemas models jobs serving dags scripts benchmarks tests
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-reelflow run up rollback test test-airflow test-quick lint format bench bench-quality tune fuzz docs lock clean
+.PHONY: help set-up set-up-reelflow run up rollback test test-airflow test-quick lint audit format bench bench-quality tune fuzz docs lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ lint: set-up-reelflow ## Formatting, style, types, layers
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: set-up-reelflow ## Known vulnerabilities of the locked packages
+	@$(BIN)/python scripts/audit.py
 
 format: set-up-reelflow ## Put the code into the form that lint expects
 	$(BIN)/ruff format $(wildcard $(CODE))

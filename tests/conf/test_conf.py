@@ -31,6 +31,8 @@ CLASSES = {
     "fallback": ("models.recommend", "FallbackConfig"),
     "shadow": ("jobs._shadow", "ShadowConfig"),
     "scan": ("jobs.scan", "ScanConfig"),
+    "history": ("jobs._served", "HistoryConfig"),
+    "store": ("serving._open", "StoreConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "airflow": ("conf.orchestration", "AirflowConfig"),
