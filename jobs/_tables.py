@@ -108,6 +108,14 @@ class Manifest:
     counts: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     """What ``jobs._profile`` measured; empty in manifests from before there were profiles."""
+    erasures: Mapping[str, int] = field(default_factory=dict)
+    """Rows that erasures removed since the partition was made, by receipt. ``digest`` stays what it was made with, for that is
+    what made it and all that is made from it are known by; ``files`` say what lies there now."""
+
+    def text(self) -> str:
+        """What ``_manifest.json`` holds."""
+        content = {name: value for name, value in asdict(self).items() if value or name != "erasures"}
+        return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 class Lake:
@@ -282,8 +290,7 @@ class Lake:
             counts=dict(counts or {}),
             profile=profile(table, [staged / file["name"] for file in files], rows_in_memory),
         )
-        text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
-        (staged / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (staged / MANIFEST).write_text(manifest.text(), encoding="utf-8")
         swap(staged, self.path(table, partition))
         return manifest
 
