@@ -1,7 +1,7 @@
 """A user's ids and vectors in every bundle: in the workspace, and in what MLflow keeps on this disk.
 
-A bundle without the user is made beside it, the files that did not change as links, and put in its place in one step. It keeps its
-digest (``models.bundle.reseal``), so the gate's verdict, lists, publications, aliases and a rollback go on with it.
+A bundle without the user is made beside it, the files that did not change as links, and put in its place in one step. It keeps
+its digest (``models.bundle.reseal``), so the gate's verdict, lists, publications, aliases and a rollback go on with it.
 """
 
 from __future__ import annotations

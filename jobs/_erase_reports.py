@@ -1,8 +1,8 @@
 """A user in what runs left on disk: reports that name people, lists kept for a trial, and whatever unfinished work holds.
 
-Reports lose what they say of the user: an entry of a list whose ``user_id`` it is, a user's part of the gate's page, the homepage
-in a summary; elsewhere the number gives way to ``(erased)``. Unfinished work (parts of lists, checkpoints of trainings, staged
-files) is removed whole: it is made again.
+Reports lose what they say of the user: an entry of a list whose ``user_id`` it is, a user's part of the gate's page, the
+homepage in a summary; elsewhere the number gives way to ``(erased)``. Unfinished work (parts of lists, checkpoints of
+trainings, staged files) is removed whole: it is made again.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from jobs import _due, _receipt
-from jobs._erase_models import Search, called
+from jobs._erase_models import Search, bundles, called
 from jobs._erase_tables import HOURLY
 from jobs._receipt import Removed
 from jobs._swap import replace_text
 from schemas import columns as col
 
-_TEXTS = (".json", ".html", ".txt", ".error", ".journal")
+_TEXTS = (".json", ".html", ".txt", ".error")
 _UNFINISHED = ("lists", "trainings", "checkpoints")
 """Folders of a run that a stage goes on with after a kill."""
 _GONE = "(erased)"
@@ -64,9 +62,10 @@ def _unnamed(text: str, user_id: int) -> str:
 
 def _texts(search: Search) -> Iterator[Removed]:
     """Every report, page and error, of runs and of what MLflow keeps on this disk."""
+    sealed = {*bundles(search.paths), search.paths.runs / _receipt.FOLDER}
     for root in (search.paths.runs, search.paths.mlflow):
         for path in sorted(path for path in root.rglob("*") if path.suffix in _TEXTS and path.is_file()):
-            if _receipt.FOLDER in path.relative_to(root).parts[:1]:
+            if sealed & {*path.parents}:
                 continue
             before = path.read_text(encoding="utf-8", errors="surrogateescape")
             if str(search.user_id) not in before:
@@ -111,7 +110,8 @@ def _shadow_lists(search: Search) -> Iterator[Removed]:
 def _due_users(search: Search) -> Iterator[Removed]:
     """The users whose lists an hour made again, and the copy of their features that it worked on."""
     for hour in sorted((search.paths.lake / HOURLY).glob("*Z")):
-        (hour / _due.USERS_FILE).unlink(missing_ok=True) if not search.dry else None
+        if not search.dry:
+            (hour / _due.USERS_FILE).unlink(missing_ok=True)
         found = _due.read_at(hour)
         if found is None or search.user_id not in found.users:
             continue

@@ -1,8 +1,8 @@
 """Rows of a user in every partition of every declared table, in the lake, the cold folder and the lakes of hours.
 
-A table with a ``user_id`` loses the user's rows. Of the others, ``example_features`` loses those of the user's examples, refused
-raw rows go by what they say (``jobs._erased.users_in``), and ``query_text`` loses the queries that nobody else typed. What tells
-the rows of another table goes last, so that an erasure that was killed finds them again.
+A table with a ``user_id`` loses the user's rows. Of the others, ``example_features`` loses those of the user's examples,
+refused raw rows go by what they say (``jobs._erased.users_in``), and ``query_text`` loses the queries that nobody else typed.
+What tells the rows of another table goes last, so that an erasure that was killed finds them again.
 """
 
 from __future__ import annotations
@@ -149,12 +149,11 @@ def own_queries(sweep: Sweep) -> set[str]:
 
 
 def _of_others(sweep: Sweep, typed: Sequence[Table]) -> set[str]:
-    others: set[str] = set()
-    for table in typed:
-        not_mine: Chosen = lambda rows: ~of_user(sweep.user_id)(rows)  # noqa: E731
-        for found in sweep.finds(table, [col.USER_ID], lambda _: not_mine):
-            others |= _normalised(sweep, found.read([col.QUERY])[col.QUERY])
-    return others
+    def not_mine(rows: pa.Table) -> Mask:
+        return ~of_user(sweep.user_id)(rows)
+
+    everyone = (found for table in typed for found in sweep.finds(table, [col.USER_ID], lambda _: not_mine))
+    return {query for found in everyone for query in _normalised(sweep, found.read([col.QUERY])[col.QUERY])}
 
 
 def _of_the_user(sweep: Sweep, table: Table) -> Iterator[Found]:

@@ -1,8 +1,8 @@
 """The receipt of an erasure: what was removed where, what was not, and why; written from the first step on, as its journal.
 
-``runs/erasures/<id>.json`` is what a machine reads, ``<id>.txt`` what is handed to the person. Neither holds the user's id: they
-call the user by the keyed hash of ``jobs._erased``. An erasure that was killed leaves ``finished`` empty; the next one of the
-same user goes on with its receipt.
+``runs/erasures/<id>.json`` is what a machine reads, ``<id>.txt`` what is handed to the person. Neither holds the user's id:
+they call the user by the keyed hash of ``jobs._erased``. An erasure that was killed leaves ``finished`` empty; the next one of
+the same user goes on with its receipt.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ NOT_TOUCHED = (
     ),
     (
         "counts and models of many users",
-        "Popularity, trends, statistics and the vectors of videos were made with this user's events among all others and name "
-        "nobody. The next daily run makes popularity, fallback lists and models from what is left; counts of past days leave the "
-        "look-back with their day, or are made again at once by --force.",
+        "Popularity, trends, statistics and the vectors of videos were made with this user's events among all others and "
+        "name nobody. The next daily run makes popularity, fallback lists and models from what is left; counts of past days "
+        "leave the look-back with their day, or are made again at once by --force.",
     ),
     (
         "the list of the erased (paths.erased)",

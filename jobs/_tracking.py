@@ -223,7 +223,7 @@ class Tracker:
         return bundle
 
     def rewrite_remote(self, change: Callable[[Path], int]) -> dict[str, int]:
-        """Let ``change`` work on a copy of every registered bundle that is not on this disk, and log again those that it changed.
+        """Let ``change`` work on a copy of every registered bundle that is not on this disk; what it changed is logged again.
 
         Args:
             change: is given the directory of a bundle; returns how much it changed.

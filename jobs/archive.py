@@ -29,6 +29,7 @@ from itertools import groupby
 
 from conf import ConfigError, load
 from conf.paths import paths
+from jobs import _quiet
 from jobs._cold import described, from_cold, restorable, to_cold
 from jobs._stage import WindowConfig
 from jobs._tables import Lake, Manifest, Partition, TableError
@@ -268,7 +269,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line; exits with 0, or with 2 and one line for what its user can mend."""
     given = parser().parse_args(argv)
     try:
-        run(given)
+        with _quiet.at_work(paths().runs):
+            run(given)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | archive | error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

@@ -120,8 +120,9 @@ def _commit(lake: Lake, hour: Hour, judged: Judged) -> _Totals:
     kept, duplicates, rejected, erased = (judged.counts.get(fate, 0) for fate in (KEPT, DUPLICATE, REFUSED, ERASED))
     if judged.read != kept + duplicates + rejected + erased:
         raise TableError(
-            f"hour {iso(hour.start)}: read {judged.read} rows but kept {kept}, dropped {duplicates} duplicates, "
-            f"rejected {rejected} and left out {erased} of erased users; expected the four to add up to the first; the hour is not replaced"
+            f"hour {iso(hour.start)}: read {judged.read} rows but kept {kept}, dropped {duplicates} duplicates, rejected "
+            f"{rejected} and left out {erased} of erased users; expected the four to add up to the first; the hour is not "
+            "replaced"
         )
     partition, facts = Partition.hour(hour.start), {"read": judged.read, **judged.counts}
     # The refused rows first: an hour whose interactions are current has its refused rows too.

@@ -23,7 +23,8 @@ _MODELS: dict[str, type[FittedRanker] | type[FittedRetrieval]] = {RANKER: Fitted
 def forget_user(directory: Path, user_id: int) -> bool:
     """Take a user's id out of the vocabulary of the model in a directory, and its row out of every table.
 
-    The user is then one whom training did not see. Files are replaced, never written in place: they may be linked from elsewhere.
+    The user is then one whom training did not see. Files are replaced, never written in place: they may be linked from
+    elsewhere.
 
     Args:
         directory: that ``FittedRetrieval.save`` or ``FittedRanker.save`` wrote.
