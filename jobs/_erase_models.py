@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from conf import load
 from conf.paths import Paths
 from jobs import _bundles
 from jobs._receipt import Removed
 from jobs._swap import swap
-from jobs._tracking import Tracker
+from jobs._tracking import Tracker, TrackingConfig
 from models import towers, wals
 from models.bundle import MANIFEST, BundleError, open_bundle, reseal
 from models.logistic import FittedLogistic
@@ -54,13 +55,15 @@ def remove(search: Search) -> list[Removed]:
             continue
         if count:
             done.append(Removed(called(search.paths, folder), "vectors", count))
-    return [*done, *_remote(search)]
+    return [*done, *_elsewhere(search)]
 
 
-def _remote(search: Search) -> list[Removed]:
-    """The same for registered bundles that lie in an artifact store elsewhere."""
+def _elsewhere(search: Search) -> list[Removed]:
+    """The same for registered bundles that lie in an artifact store elsewhere: with a tracking server of one's own."""
+    if load("mlflow", TrackingConfig).tracking_uri is None:
+        return []
     try:
-        found = Tracker.open().rewrite_remote(partial(_remove, search))
+        found = Tracker.open().rewrite_elsewhere(partial(_remove, search))
     except ReelflowError as error:
         search.left.append(str(error))
         return []

@@ -26,7 +26,7 @@ from schemas.errors import ReelflowError
 _KEY, _USERS = "key", "users"
 _KEY_BYTES = 32
 _HASH_BYTES = 32
-_WHOLE_NUMBER = re.compile(r"(?<![\w.-])-?\d{1,19}(?![\w.])")
+_WHOLE_NUMBER = re.compile(r"(?<![\w.-])-?\d{1,19}(?![\w.:-])")
 _AN_ID = re.compile(r"\s*(-?\d{1,19})(\.0+)?\s*")
 
 

@@ -222,8 +222,8 @@ class Tracker:
             )
         return bundle
 
-    def rewrite_remote(self, change: Callable[[Path], int]) -> dict[str, int]:
-        """Let ``change`` work on a copy of every registered bundle that is not on this disk; what it changed is logged again.
+    def rewrite_elsewhere(self, change: Callable[[Path], int]) -> dict[str, int]:
+        """Let ``change`` work on a copy of every registered bundle outside ``paths.mlflow``; what it changed is logged again.
 
         Args:
             change: is given the directory of a bundle; returns how much it changed.
@@ -241,13 +241,15 @@ class Tracker:
         for model in self._client.search_registered_models(f"name LIKE '{self._name('%')}'"):
             for version in list(self._versions(model.name)):
                 source = str(version.source)
-                if urlparse(source).scheme in ("", "file"):
+                place = urlparse(source)
+                if place.scheme in ("", "file") and Path(place.path).is_relative_to(self._folder):
                     continue
                 try:
                     with TemporaryDirectory() as copy:
-                        place = Path(download_artifacts(source, dst_path=copy))
-                        if count := change(place):
-                            self._client.log_artifacts(str(version.run_id), str(place), source.rstrip("/").rpartition("/")[2])
+                        bundle = Path(download_artifacts(source, dst_path=copy))
+                        if count := change(bundle):
+                            folder = source.rstrip("/").rpartition("/")[2]
+                            self._client.log_artifacts(str(version.run_id), str(bundle), folder)
                             changed[source] = count
                 except (MlflowException, OSError) as error:
                     raise BundleError(f"bundle {source}: cannot be rewritten: {error}; mend the artifact store") from error

@@ -152,7 +152,8 @@ def _less(found: Found, file: Mapping[str, Any], staged: Path) -> list[dict[str,
     source, again = found.folder / file["name"], staged / "again"
     with pq.ParquetFile(source) as old:
         rows_per_group = max((old.metadata.row_group(group).num_rows for group in range(old.num_row_groups)), default=1)
-        everything = old.read().cast(old.schema_arrow.remove_metadata())
+        own = old.schema_arrow.remove_metadata()
+        everything = old.read().cast(own if found.table.compare(own) else found.table.arrow)  # that of an older version stays
     rows = everything.filter(pa.array(~found.rows[file["name"]])).combine_chunks()
     pq.write_table(rows, again, compression="zstd", row_group_size=max(rows_per_group, 1))
     flush(again)

@@ -167,7 +167,7 @@ def run(given: argparse.Namespace) -> None:
         would: Act = restorable if given.restore else _would_archive
         _report(move(lake, cold, _todo(lake, cold, given), would), f"would move to {target.root}", each_day=True)
         return
-    with alone(lake):
+    with _quiet.at_work(where.runs), alone(lake):
         for place in (lake, cold):
             place.staging(TABLES[0])  # removes what a killed command left
         act: Act = from_cold if given.restore else to_cold
@@ -269,8 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line; exits with 0, or with 2 and one line for what its user can mend."""
     given = parser().parse_args(argv)
     try:
-        with _quiet.at_work(paths().runs):
-            run(given)
+        run(given)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | archive | error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

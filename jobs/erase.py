@@ -3,8 +3,8 @@
 ``python -m jobs.erase --user ID [--reason TEXT] [--by WHO]`` puts the user on the list of the erased, so that nothing that is
 taken in or published from then on holds them, takes their lists out of the serving store at once, waits until no stage is at
 work, and then removes what is left: in every partition of every table, archived ones too, in every bundle, in MLflow's
-artifacts, in the text cache and in reports. Nothing that others have becomes stale: the next runs go on as if the user had never been there, and a
-rollback brings nobody back. The raw logs are the platform's and stay.
+artifacts, in the text cache and in reports. Nothing that others have becomes stale: the next runs go on as if
+the user had never been there, and a rollback brings nobody back. The raw logs are the platform's and stay.
 
 The receipt is written from the first step on. Whoever is killed gives the same command again, and it goes on with the same
 receipt; a user who is erased already gets another one, which says that nothing was left. ``--dry-run`` says what would go.
