@@ -108,6 +108,14 @@ class Manifest:
     counts: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     """What ``jobs._profile`` measured; empty in manifests from before there were profiles."""
+    erasures: Mapping[str, int] = field(default_factory=dict)
+    """Rows that erasures removed since the partition was made, by receipt. ``digest`` stays what it was made with, for that is
+    what made it and all that is made from it are known by; ``files`` say what lies there now."""
+
+    def text(self) -> str:
+        """What ``_manifest.json`` holds."""
+        content = {name: value for name, value in asdict(self).items() if value or name != "erasures"}
+        return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def damage(folder: Path, manifest: Manifest) -> str:
@@ -118,7 +126,9 @@ def damage(folder: Path, manifest: Manifest) -> str:
         if found != file["sha256"]:
             return f"file {path}: found sha256 {found}, expected {file['sha256']}"
     digest = hashlib.sha256(canonical([file["sha256"] for file in manifest.files]).encode()).hexdigest()
-    return "" if digest == manifest.digest else f"{folder / MANIFEST}: its digest does not fit its files"
+    if manifest.erasures or digest == manifest.digest:  # an erasure leaves the digest that the partition was made with
+        return ""
+    return f"{folder / MANIFEST}: its digest does not fit its files"
 
 
 class Lake:
@@ -309,8 +319,7 @@ class Lake:
             counts=dict(counts or {}),
             profile=profile(table, [staged / file["name"] for file in files], rows_in_memory),
         )
-        text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
-        (staged / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (staged / MANIFEST).write_text(manifest.text(), encoding="utf-8")
         swap(staged, self.path(table, partition))
         return manifest
 

@@ -30,6 +30,7 @@ from itertools import groupby
 
 from conf import ConfigError, load
 from conf.paths import paths
+from jobs import _quiet
 from jobs._cold import described, from_cold, restorable, to_cold
 from jobs._stage import WindowConfig
 from jobs._tables import Lake, Manifest, Partition, TableError
@@ -178,7 +179,7 @@ def run(given: argparse.Namespace) -> None:
         would: Act = restorable if given.restore else _would_archive
         _report(move(lake, cold, _todo(lake, cold, given), would), f"would move to {target.root}", each_day=True)
         return
-    with alone(lake):
+    with _quiet.at_work(where.runs), alone(lake):
         for place in (lake, cold):
             place.staging(TABLES[0])  # removes what a killed command left
         act: Act = from_cold if given.restore else to_cold

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conf import ConfigError
 from conf.paths import Paths, paths
-from jobs import _bundles, _registry, _served
+from jobs import _bundles, _quiet, _registry, _served
 from jobs._swap import swap
 from jobs._tables import Lake
 from jobs._tracking import CHAMPION, Tracker
@@ -112,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line; exits with 0, or with 2 and one line for what its user can mend."""
     given = parser().parse_args(argv)
     try:
-        done = run(paths(), to_version=given.to_version, by=given.by, reason=given.reason, request=given.request)
+        where = paths()
+        with _quiet.at_work(where.runs):
+            done = run(where, to_version=given.to_version, by=given.by, reason=given.reason, request=given.request)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | rollback | error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

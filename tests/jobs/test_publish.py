@@ -43,14 +43,14 @@ def index_by_hand(space, end):
         _bundles.commit(context, "serving", recipe, lambda folder: (folder / "index").write_text(iso(end)), {})
 
 
-def write_rows(space, end, shift=0, *, fallback=2, **changes):
+def write_rows(space, end, shift=0, *, fallback=2, users=(1, 2), **changes):
     """Two users' lists and the fallback of a day, as if recommend had made them and scan had passed them."""
     recipe = {"inputs": digests(space, end), "code_version": "by hand", "parameters": {"as_of": iso(end)}} | changes
     today, text = Partition((end - DAY).date()), {"sources": "wals:1", "reason": "picked for you"}
     parts = {"rules": "", "propensity": 1.0, **dict.fromkeys(SCORE_PARTS, 0.0)}
     rows = [
         {"user_id": user, "rank": rank, "video_id": 100 + rank + shift, "score": 1 / rank, **text, **parts}
-        for user in (1, 2)
+        for user in users
         for rank in (1, 2, 3)
     ]
     lists = [{"segment": "all", "rank": rank, "video_id": 200 + rank, "score": 0.0, **text} for rank in range(1, fallback + 1)]
