@@ -31,6 +31,8 @@ CLASSES = {
     "fallback": ("models.recommend", "FallbackConfig"),
     "shadow": ("jobs._shadow", "ShadowConfig"),
     "scan": ("jobs.scan", "ScanConfig"),
+    "store": ("serving._open", "StoreConfig"),
+    "http": ("serving.http", "HttpConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "airflow": ("conf.orchestration", "AirflowConfig"),
