@@ -72,6 +72,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
     )
     async def recommendations(
         request: Request,
+        *,
         user_id: int = user,
         k: int = how_many,
         country: str | None = country,
@@ -93,6 +94,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
     async def batch(
         request: Request,
         wanted: Batch,
+        *,
         k: int = how_many,
         country: str | None = country,
         language: str | None = language,

@@ -20,8 +20,8 @@ __all__ = ["create_app"]
 
 _LARGEST_BODY = 16 * 1024  # bytes: a hundred user ids are 2 KB
 _DESCRIPTION = """\
-What a video homepage shows each user, published by reelflow once or several times a day. An answer is of one version, the one that is
-live at that moment. Users without a list, or with an expired one, get a fallback list, and the answer says so."""
+What a video homepage shows each user, published by reelflow once or several times a day. An answer is of one version, the one
+that is live at that moment. Users without a list, or with an expired one, get a fallback list, and the answer says so."""
 
 
 def create_app(store: ServingStore, config: HttpConfig, keys: ApiKeys | None = None, lake: Path | None = None) -> FastAPI:

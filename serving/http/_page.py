@@ -56,7 +56,9 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None) -> A
         device: str = Query("", max_length=64),
     ) -> Response:
         return await _made(
-            lambda: _homepage(store, reader, lake, user_id, segments_of(country, language, device), config.max_k)
+            lambda: _homepage(
+                store, reader, lake, user_id=user_id, segments=segments_of(country, language, device), k=config.max_k
+            )
         )
 
     @router.get("/page-data/users/{user_id}/videos/{video_id}")
@@ -86,6 +88,7 @@ def _homepage(
     store: ServingStore,
     reader: RecommendationReader,
     lake: TeamLake,
+    *,
     user_id: int | None,
     segments: tuple[str, ...],
     k: int,

@@ -54,8 +54,8 @@ def bind(config: HttpConfig) -> socket.socket:
         found.bind(address)
     except OSError as error:
         raise ReelflowError(
-            f"http: cannot listen at {config.host} port {config.port}: {error.strerror}; expected an address of this machine and "
-            "a free port; mend http.host or http.port, or give --port"
+            f"http: cannot listen at {config.host} port {config.port}: {error.strerror}; expected an address of this machine "
+            "and a free port; mend http.host or http.port, or give --port"
         ) from error
     found.set_inheritable(True)
     return found
