@@ -102,7 +102,9 @@ class _Fallback:
 
 def _page(user_id: int, own: UserList | None, others: _Fallback, live: PublicationRecord, now: datetime) -> Homepage:
     """Choose between a user's own list and the fallback list."""
-    shown, segment, why = own, None, "own"
+    shown: UserList | None = own
+    segment: str | None = None
+    why: Why = "own"
     if own is None or now >= own.publication.expires_at:
         segment, other = others.list()
         if own is None:

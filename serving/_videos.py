@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 from schemas import VIDEOS
 from schemas import columns as col
 
-__all__ = ["FACTS", "facts", "files", "newest", "titles"]
+__all__ = ["FACTS", "facts", "files", "titles"]
 
 FACTS = (col.TITLE, col.DURATION_SECONDS, col.UPLOADED_AT, col.VIEW_COUNT, col.LANGUAGE, col.CREATOR_ID, col.TAGS)
 """What a page shows of a video."""
@@ -34,7 +34,7 @@ def facts(lake: Path, video_ids: Collection[int], columns: Sequence[str] = FACTS
     Returns:
         A row for each video that there is, and a remark for the reader where they could not be looked up, else an empty text.
     """
-    partition = newest(lake / VIDEOS.name)
+    partition = max((lake / VIDEOS.name).glob(f"{col.DT}=*"), default=None)
     if partition is None:
         return {}, f"found no {VIDEOS.name} table below {lake}; videos are shown by id"
     try:
@@ -43,11 +43,6 @@ def facts(lake: Path, video_ids: Collection[int], columns: Sequence[str] = FACTS
     except (pa.ArrowException, OSError) as error:
         return {}, f"{partition} cannot be read ({error}); videos are shown by id"
     return {row.pop(col.VIDEO_ID): row for row in table.to_pylist()}, ""
-
-
-def newest(table: Path) -> Path | None:
-    """The newest daily partition of a table; None where it has none."""
-    return max(table.glob(f"{col.DT}=*"), default=None)
 
 
 def files(partition: Path) -> list[str]:

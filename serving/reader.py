@@ -7,7 +7,6 @@ import signal
 import sys
 import unicodedata
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from conf import ConfigError
 from conf.paths import paths
@@ -15,7 +14,7 @@ from schemas.errors import ReelflowError
 from serving._explain import explain_absence, explain_row
 from serving._homepage import Homepage, RecommendationReader, Why, segments_of
 from serving._open import open_store, store_at
-from serving._protocol import ServingStore, to_text
+from serving._protocol import ServingStore, moment_of, to_text
 from serving._videos import titles
 
 __all__ = ["Homepage", "RecommendationReader", "main", "render"]
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a homepage; returns the exit status, 2 for what the user can mend."""
     options = _parser().parse_args(arguments)
     try:
-        user_id, now = _integer(options.user_id), _moment(options.at)
+        user_id, now = _integer(options.user_id), moment_of(options.at)
         store = store_at(options.store) if options.store else open_store()
         if options.explain is not None:
             print(_explained(store, user_id, _integer(options.explain, "--explain, a video_id")))
@@ -100,16 +99,6 @@ def _integer(text: str, what: str = "user, a user_id") -> int:
         return int(text)
     except ValueError:
         raise ReelflowError(f"{what}: found {text!r}, expected an integer, for example 42") from None
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ReelflowError(f"--at {text!r}: expected ISO 8601, for example 2026-01-08T06:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _short(text: str) -> str:

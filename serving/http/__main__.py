@@ -1,4 +1,4 @@
-"""Serve recommendations over HTTP: ``python -m serving.http [--page] [--host H] [--port N] [--store URL|FILE]``.
+"""Serve recommendations over HTTP: ``python -m serving.http [--page] [--host H] [--port N] [--store URL|FILE] [--at ISO]``.
 
 Settings are those of section ``http`` (docs/http.md). SIGTERM and Ctrl-C end it once what was asked is answered.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from conf import ConfigError, load
 from schemas.errors import ReelflowError
+from serving._protocol import moment_of
 from serving.http._config import HttpConfig, refuse_unsafe
 from serving.http._keys import ApiKeys
 from serving.http._server import Application, bind, serve
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = HttpConfig.model_validate({**load("http", HttpConfig).model_dump(), **given})
         keys = ApiKeys.configured(config.api_keys)
         refuse_unsafe(config, keys)
-        application = Application(config, keys, options.store)
+        application = Application(config, keys, options.store, moment_of(options.at))
         application()  # what is wrong with the store's setting is said here, once
         listening = bind(config)
     except (ReelflowError, ConfigError) as error:
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", help="address to listen at (default: http.host)")
     parser.add_argument("--port", type=int, help="port; 0: one that is free (default: http.port)")
     parser.add_argument("--store", metavar="URL|FILE", help="the store, or its SQLite file (default: the configured one)")
+    parser.add_argument("--at", metavar="ISO", help="judge freshness at this time, for a look at old data (default: now)")
     return parser
 
 

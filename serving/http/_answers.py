@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,8 +18,8 @@ _ITEM = {
     "rank": 1,
     "video_id": 4711,
     "score": 1.84,
-    "sources": "retrieval:3|wals:17",
-    "reason": "close to your taste",
+    "sources": "local:1",
+    "reason": "popular in DE",
 }
 _LIST: dict[str, Any] = {
     "version": 12,
@@ -29,7 +29,7 @@ _LIST: dict[str, Any] = {
     "stale": False,
     "items": [_ITEM],
 }
-_PAGE = {"user_id": 42, "fallback": False, "why": "own", "segment": None, **_LIST}
+_PAGE = {"user_id": 42, "fallback": True, "why": "missing", "segment": "country=DE", **_LIST}
 _ID = {"request_id": "0f8c1c5e6f9a4f5f8a52d6b9f1f3c2aa"}
 
 
@@ -126,7 +126,7 @@ def shown(page: Homepage) -> dict[str, Any]:
     }
 
 
-def fallback_list(store: ServingStore, segment: str, k: int) -> dict[str, Any] | None:
+def fallback_list(store: ServingStore, segment: str, k: int, now: datetime) -> dict[str, Any] | None:
     """A segment's list as its answer, but for the request's id; None where there is none.
 
     Raises:
@@ -145,6 +145,6 @@ def fallback_list(store: ServingStore, segment: str, k: int) -> dict[str, Any] |
         "model_version": live.model_version,
         "as_of": live.as_of,
         "expires_at": live.expires_at,
-        "stale": datetime.now(UTC) >= live.expires_at,
+        "stale": now >= live.expires_at,
         "items": rows,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -27,7 +26,7 @@ from serving.http._answers import (
     fallback_list,
     shown,
 )
-from serving.http._config import HttpConfig
+from serving.http._config import Clock, HttpConfig
 from serving.http._errors import ProblemResponse, documented
 from serving.http._metrics import Metrics
 
@@ -50,7 +49,7 @@ class Reading:
         return work() if isinstance(self.store, SqliteStore) else await run_in_threadpool(work)
 
 
-def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
+def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock) -> APIRouter:
     """The public routes over a store."""
     router, reader, reading = APIRouter(), RecommendationReader(store), Reading(store)
     user = Path(description="The platform's user.", ge=LEAST_USER, le=GREATEST_USER, examples=[42])
@@ -66,8 +65,10 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
         "/users/{user_id}/recommendations",
         summary="What a user's homepage shows",
         response_model=HomepageAnswer,
-        responses={304: {"description": "What the app has is what is live; the header `X-Request-Id` names this exposure."}}
-        | documented(401, 422, 429, 503),
+        responses={
+            304: {"description": "What the app has is what is live; the header `X-Request-Id` names this exposure."},
+            **documented(401, 422, 429, 503),
+        },
         tags=["recommendations"],
     )
     async def recommendations(
@@ -80,7 +81,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
         device: str | None = device,
     ) -> Response:
         """The user's own list, or the most specific fallback list where they have none, or only an expired one."""
-        page = await reading(lambda: reader.get(user_id, k, segments_of(country, language, device)))
+        page = await reading(lambda: reader.get(user_id, k, segments_of(country, language, device), now=clock()))
         metrics.shown(page)
         return _answered(request, shown(page))
 
@@ -103,7 +104,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
         """All of one version. Country, language and device are those of every user without a fresh list."""
         segments = segments_of(country, language, device)
         # Always in a thread: a hundred lists would hold up everybody else's one.
-        pages = await run_in_threadpool(lambda: reader.get_many(wanted.user_ids, k, segments))
+        pages = await run_in_threadpool(lambda: reader.get_many(wanted.user_ids, k, segments, now=clock()))
         for page in pages.values():
             metrics.shown(page)
         return _answered(request, {"homepages": [shown(page) for page in pages.values()]}, keep=False)
@@ -112,12 +113,12 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
         "/fallback/{segment}",
         summary="A fallback list",
         response_model=Fallback,
-        responses={304: {"description": "What the app has is what is live."}} | documented(401, 404, 422, 429, 503),
+        responses={304: {"description": "What the app has is what is live."}, **documented(401, 404, 422, 429, 503)},
         tags=["recommendations"],
     )
     async def fallback(request: Request, segment: str = segment_name, k: int = how_many) -> Response:
         """The list of exactly this segment, such as `country=DE|language=de`; `all` always exists."""
-        found = await reading(lambda: fallback_list(store, segment, k))
+        found = await reading(lambda: fallback_list(store, segment, k, clock()))
         if found is None:
             return ProblemResponse(
                 request.state.request_id, HTTPStatus.NOT_FOUND, which=f"segment {segment[:100]}", found="no list of it",
@@ -139,7 +140,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
     )
     async def ready(request: Request) -> Response:
         """Ready is a server that can read a live version, stale or not: a stale list is better than none."""
-        found = await reading(lambda: check(store, datetime.now(UTC)))
+        found = await reading(lambda: check(store, clock()))
         if found.version is None:
             if found.state is State.UNREADABLE:
                 raise StoreError(found.text)
@@ -154,7 +155,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics) -> APIRouter:
         "/metrics",
         summary="Figures for Prometheus",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}} | documented(401, 429),
+        responses={200: {"content": {"text/plain": {}}}, **documented(401, 429)},
         tags=["operations"],
     )
     async def figures() -> Response:

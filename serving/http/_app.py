@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -9,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from serving import ServingStore
 from serving.http._api import api
-from serving.http._config import HttpConfig
+from serving.http._config import Clock, HttpConfig
 from serving.http._errors import Problem, add_handlers
 from serving.http._guard import OPEN, Guard
 from serving.http._keys import ApiKeys
@@ -18,13 +19,19 @@ from serving.http._page import page
 
 __all__ = ["create_app"]
 
-_LARGEST_BODY = 16 * 1024  # bytes: a hundred user ids are 2 KB
 _DESCRIPTION = """\
 What a video homepage shows each user, published by reelflow once or several times a day. An answer is of one version, the one
 that is live at that moment. Users without a list, or with an expired one, get a fallback list, and the answer says so."""
 
 
-def create_app(store: ServingStore, config: HttpConfig, keys: ApiKeys | None = None, lake: Path | None = None) -> FastAPI:
+def create_app(
+    store: ServingStore,
+    config: HttpConfig,
+    keys: ApiKeys | None = None,
+    lake: Path | None = None,
+    *,
+    clock: Clock = lambda: datetime.now(UTC),
+) -> FastAPI:
     """Make the ASGI application.
 
     Args:
@@ -32,8 +39,9 @@ def create_app(store: ServingStore, config: HttpConfig, keys: ApiKeys | None = N
         config: section ``http``.
         keys: who may ask; none: everybody on this machine.
         lake: the tables that the page shows beside the lists; None: it does without.
+        clock: tells the time that freshness is judged at.
     """
-    known, metrics = keys or ApiKeys(), Metrics(store)
+    known, metrics = keys or ApiKeys(), Metrics(store, clock)
     app = FastAPI(
         title="reelflow recommendations",
         version="1",
@@ -42,12 +50,11 @@ def create_app(store: ServingStore, config: HttpConfig, keys: ApiKeys | None = N
         docs_url=None,  # FastAPI's pages of documentation load scripts from another host
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=_LARGEST_BODY,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},  # /metrics is ours
     )
-    app.include_router(api(store, config, metrics))
+    app.include_router(api(store, config, metrics, clock))
     if config.page:
-        app.include_router(page(store, config, lake))
+        app.include_router(page(store, config, lake, clock))
     add_handlers(app)
     app.add_middleware(Guard, config=config, keys=known, metrics=metrics)
     app.openapi = lambda: _described(app, known)  # type: ignore[method-assign]  # FastAPI's own way to extend it

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import Field
@@ -11,7 +13,10 @@ from conf import Section
 from schemas.errors import ReelflowError
 from serving.http._keys import KEYS_VARIABLE, ApiKeys
 
-__all__ = ["HttpConfig", "is_loopback", "refuse_unsafe"]
+__all__ = ["Clock", "HttpConfig", "is_loopback", "refuse_unsafe"]
+
+Clock = Callable[[], datetime]
+"""Tells the time that freshness is judged at."""
 
 
 class HttpConfig(Section):

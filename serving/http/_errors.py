@@ -42,7 +42,7 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field("about:blank", description="Always `about:blank`: the status says which kind of problem it is.")
+    type: str = Field(description="Always `about:blank`: the status says which kind of problem it is.")
     title: str = Field(description="The status in words.")
     status: int = Field(description="The HTTP status.")
     which: str = Field(description="Which thing is wrong.")
@@ -69,6 +69,7 @@ class ProblemResponse(Response):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         problem = Problem(
+            type="about:blank",
             title=HTTPStatus(status).phrase,
             status=status,
             which=which,

@@ -10,6 +10,7 @@ import uuid
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.http._config import HttpConfig, is_loopback
@@ -36,6 +37,7 @@ _HEADERS = {
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
 }
+_LARGEST_BODY = 16 * 1024  # bytes: a hundred user ids are 2 KB
 _PROXIED = ("forwarded", "x-forwarded-for", "via")
 
 
@@ -54,7 +56,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, begun = time.perf_counter(), 500, False
+        started, status, begun, received = time.perf_counter(), 500, False, 0
         headers = Headers(scope=scope)
         request_id = headers.get("x-request-id", "")
         valid = not request_id or REQUEST_ID.fullmatch(request_id) is not None
@@ -70,9 +72,17 @@ class Guard:
                 found.update({**_HEADERS, "X-Request-Id": request_id})
             await send(message)
 
+        async def bounded() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > _LARGEST_BODY:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_LARGEST_BODY:,} bytes")
+            return message
+
         refusal = _unnamed(request_id) if not valid else self._refusal(scope, headers, request_id)
         try:
-            await (refusal or self._app)(scope, receive, answer)
+            await (refusal or self._app)(scope, bounded, answer)
         except Exception:
             _LOG.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
             if not begun:

@@ -13,11 +13,9 @@ from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, USER_FEATURES, Ta
 from schemas import columns as col
 from schemas.errors import ReelflowError
 from schemas.segments import values_of
-from serving._videos import facts, files, newest
+from serving._videos import facts, files
 
 __all__ = ["TeamLake"]
-
-_DAY = timedelta(days=1)
 
 
 class TeamLake:
@@ -51,16 +49,18 @@ class TeamLake:
             found.setdefault(kind, set()).add(value)
         return {kind: sorted(values) for kind, values in found.items()}
 
-    def watched(self, user_id: int) -> list[tuple[int, datetime]]:
-        """What a user watched last, newest first, and when."""
-        partition = self._newest(USER_FEATURES)
+    def watched(self, user_id: int, as_of: datetime) -> list[tuple[int, datetime]]:
+        """What a user watched last, newest first, and when, as known at the end of the last whole day before ``as_of``."""
+        whole = [day for day in self._days(USER_FEATURES) if _end(day) <= as_of]
+        if not whole:
+            raise ReelflowError(f"the lake has no {USER_FEATURES.name} of a day before {as_of:%Y-%m-%d %H:%M}")
+        partition = max(whole)
         columns = [col.WATCHED_HISTORY, col.WATCHED_AGES]
         rows = _read(files(partition), columns, ds.field(col.USER_ID) == user_id).to_pylist()
         if not rows:
             raise ReelflowError(f"user {user_id} is not in {USER_FEATURES.name}, {partition.name}")
-        end = datetime.combine(_day(partition) + _DAY, time(), UTC)
         pairs = zip(rows[0][col.WATCHED_HISTORY], rows[0][col.WATCHED_AGES], strict=True)
-        return [(video, end - timedelta(seconds=seconds)) for video, seconds in pairs]
+        return [(video, _end(partition) - timedelta(seconds=seconds)) for video, seconds in pairs]
 
     def listed(self, day: date, user_id: int | None, segment: str | None) -> list[int]:
         """The videos that the run of a day listed for a user, or for a segment, by rank."""
@@ -79,11 +79,14 @@ class TeamLake:
             raise ReelflowError("this server knows no lake")
         return self._folder
 
-    def _newest(self, table: Table) -> Path:
-        partition = newest(self._lake() / table.name)
-        if partition is None:
+    def _days(self, table: Table) -> list[Path]:
+        found = list((self._lake() / table.name).glob(f"{col.DT}=*"))
+        if not found:
             raise ReelflowError(f"found no {table.name} table below {self._folder}")
-        return partition
+        return found
+
+    def _newest(self, table: Table) -> Path:
+        return max(self._days(table))
 
 
 def _read(paths: list[str], columns: list[str], wanted: ds.Expression | None = None) -> pa.Table:
@@ -93,8 +96,9 @@ def _read(paths: list[str], columns: list[str], wanted: ds.Expression | None = N
         raise ReelflowError(f"the lake cannot be read: {error}") from error
 
 
-def _day(partition: Path) -> date:
-    return date.fromisoformat(partition.name.partition("=")[2])
+def _end(partition: Path) -> datetime:
+    """The end of a partition's day."""
+    return datetime.combine(date.fromisoformat(partition.name.partition("=")[2]) + timedelta(days=1), time(), UTC)
 
 
 def _utc(moment: datetime | None) -> datetime | None:

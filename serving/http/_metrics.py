@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -14,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from schemas.errors import ReelflowError
 from serving import Homepage, ServingStore
+from serving.http._config import Clock
 
 __all__ = ["WORKERS_VARIABLE", "Metrics"]
 
@@ -25,9 +25,9 @@ _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5
 class Metrics:
     """The counters of one application."""
 
-    def __init__(self, store: ServingStore) -> None:
+    def __init__(self, store: ServingStore, clock: Clock) -> None:
         self._own = CollectorRegistry()
-        self._store = store
+        self._freshness = _Freshness(store, clock)
         self._requests = Counter(
             "reelflow_http_requests", "Requests by route and status.", ["route", "status"], registry=self._own
         )
@@ -65,16 +65,17 @@ class Metrics:
         counted, asked = self._own, CollectorRegistry()
         if os.environ.get(WORKERS_VARIABLE):
             counted = CollectorRegistry()
-            MultiProcessCollector(counted)
-        asked.register(_Freshness(self._store))
+            MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        asked.register(self._freshness)
         return generate_latest(counted) + generate_latest(asked)
 
 
 class _Freshness(Collector):
     """How fresh what is live is, asked of the store."""
 
-    def __init__(self, store: ServingStore) -> None:
+    def __init__(self, store: ServingStore, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         started = time.perf_counter()
@@ -86,7 +87,7 @@ class _Freshness(Collector):
         yield _gauge("reelflow_store_seconds", "How long the store took to say what is live.", time.perf_counter() - started)
         if live is None:
             return
-        now = datetime.now(UTC)
+        now = self._clock()
         yield _gauge("reelflow_live_version", "The version that is live.", live.version)
         yield _gauge("reelflow_live_users", "Users who have a list of their own in it.", live.users)
         yield _gauge("reelflow_live_as_of_seconds", "What it knows until, in seconds since 1970.", live.as_of.timestamp())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,18 +18,18 @@ from schemas.errors import ReelflowError
 from serving import RecommendationReader, ServingStore, StoreError, segments_of
 from serving.freshness import check
 from serving.http._answers import GREATEST_USER, LEAST_USER, fallback_list, shown
-from serving.http._config import HttpConfig
+from serving.http._config import Clock, HttpConfig
 from serving.http._lake import TeamLake
 
 __all__ = ["page"]
 
 _FOLDER = Path(__file__).resolve().parent / "page"
-_SAMPLES = 12  # users to begin with
+_SAMPLES = 8  # users to begin with
 _VERSIONS = 6  # newest publications
 _T = TypeVar("_T")
 
 
-def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None) -> APIRouter:
+def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None, clock: Clock) -> APIRouter:
     """The page's routes; none of them is part of the public interface."""
     router, reader, lake = APIRouter(include_in_schema=False), RecommendationReader(store), TeamLake(lake_folder)
     files = {file.name: file for file in _FOLDER.iterdir()}
@@ -46,7 +46,7 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None) -> A
 
     @router.get("/page-data/start")
     async def start() -> Response:
-        return await _made(lambda: _start(store, reader, lake))
+        return await _made(lambda: _start(store, reader, lake, clock()))
 
     @router.get("/page-data/homepage")
     async def homepage(
@@ -57,7 +57,13 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None) -> A
     ) -> Response:
         return await _made(
             lambda: _homepage(
-                store, reader, lake, user_id=user_id, segments=segments_of(country, language, device), k=config.max_k
+                store,
+                reader,
+                lake,
+                user_id=user_id,
+                segments=segments_of(country, language, device),
+                k=config.max_k,
+                now=clock(),
             )
         )
 
@@ -68,13 +74,13 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None) -> A
     return router
 
 
-def _start(store: ServingStore, reader: RecommendationReader, lake: TeamLake) -> dict[str, Any]:
+def _start(store: ServingStore, reader: RecommendationReader, lake: TeamLake, now: datetime) -> dict[str, Any]:
     """What is live, what was before, and whom one could look at: never a list of all users."""
-    finding = check(store, datetime.now(UTC))
-    users, no_users = _asked(lambda: lake.busy(_SAMPLES), [])
-    segments, no_segments = _asked(lake.segments, {})
+    finding = check(store, now)
+    users, no_users = _asked(lambda: lake.busy(_SAMPLES), list[tuple[int, int]])
+    segments, no_segments = _asked(lake.segments, dict[str, list[str]])
     live = finding.version is not None
-    own = reader.get_many([user for user, _ in users], 1) if users and live else {}
+    own = reader.get_many([user for user, _ in users], 1, now=now) if users and live else {}
     return {
         "live": asdict(finding),
         "publications": store.publications()[:_VERSIONS] if live else [],
@@ -92,22 +98,23 @@ def _homepage(
     user_id: int | None,
     segments: tuple[str, ...],
     k: int,
+    now: datetime,
 ) -> dict[str, Any]:
     """A user's homepage, or a visitor's; what its videos are; what the user watched; and the list of the day before."""
     if user_id is None:
-        found = next((list_ for name in segments if (list_ := fallback_list(store, name, k))), None)
+        found = next((list_ for name in segments if (list_ := fallback_list(store, name, k, now))), None)
         if found is None:
             raise StoreError("fallback lists: found none of all; expected one; publish again")
         body = {"user_id": None, "fallback": True, "why": "missing", **found}
         watched: list[tuple[int, datetime]] = []
         no_history = ""
     else:
-        body = shown(reader.get(user_id, k, segments))
-        watched, no_history = _asked(lambda: lake.watched(user_id), [])
+        body = shown(reader.get(user_id, k, segments, now=now))
+        watched, no_history = _asked(lambda: lake.watched(user_id, body["as_of"]), list[tuple[int, datetime]])
     day = (body["as_of"] - timedelta(microseconds=1)).date() - timedelta(days=1)
-    before, no_list = _asked(lambda: lake.listed(day, user_id, body["segment"]), [])
+    before, no_list = _asked(lambda: lake.listed(day, user_id, body["segment"]), list[int])
     wanted = {item.video_id for item in body["items"]} | {video for video, _ in watched} | set(before)
-    videos, no_facts = _asked(lambda: lake.videos(wanted), {})
+    videos, no_facts = _asked(lambda: lake.videos(wanted), dict[int, dict[str, Any]])
     return {
         "homepage": body,
         "videos": videos,
@@ -117,12 +124,12 @@ def _homepage(
     }
 
 
-def _asked(ask: Callable[[], _T], nothing: _T) -> tuple[_T, str]:
-    """What the lake says, or a remark why it does not."""
+def _asked(ask: Callable[[], _T], nothing: Callable[[], _T]) -> tuple[_T, str]:
+    """What the lake says, or nothing and a remark why it does not."""
     try:
         return ask(), ""
     except ReelflowError as error:
-        return nothing, str(error)
+        return nothing(), str(error)
 
 
 async def _made(make: Callable[[], Any]) -> Response:

@@ -6,6 +6,7 @@ import os
 import socket
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import uvicorn
 from fastapi import FastAPI
@@ -30,6 +31,8 @@ class Application:
     keys: ApiKeys
     store: str | None
     """A URL or a SQLite file; None: the configured store."""
+    at: datetime | None
+    """The time that freshness is judged at; None: always the present."""
 
     def __call__(self) -> FastAPI:
         """Make it.
@@ -38,11 +41,12 @@ class Application:
             ReelflowError: there is no store of that kind.
         """
         store = store_at(self.store) if self.store else open_store()
-        return create_app(store, self.config, self.keys, paths().lake if self.config.page else None)
+        lake = paths().lake if self.config.page else None
+        return create_app(store, self.config, self.keys, lake, clock=lambda: self.at or datetime.now(UTC))
 
 
 def bind(config: HttpConfig) -> socket.socket:
-    """A socket at the configured address.
+    """A socket that listens at the configured address.
 
     Raises:
         ReelflowError: the address is not this machine's, or the port is taken.
@@ -52,6 +56,7 @@ def bind(config: HttpConfig) -> socket.socket:
         found = socket.socket(family, kind, protocol)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         found.bind(address)
+        found.listen()  # who comes before the application is ready waits
     except OSError as error:
         raise ReelflowError(
             f"http: cannot listen at {config.host} port {config.port}: {error.strerror}; expected an address of this machine "

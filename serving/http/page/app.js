@@ -26,7 +26,7 @@ function showLive({ live, publications, remarks }) {
   const age = known ? span(secondsBetween(live.as_of, now)) : "";
   const pill = byId("freshness");
   pill.className = `pill ${stale ? "stale" : "fresh"}`;
-  pill.replaceChildren(mark, h("span", {}, known ? `${title} · knows until ${age} ago` : title));
+  pill.replaceChildren(mark, h("span", {}, known ? `${title} · ${age} old` : title));
   pill.hidden = false;
   byId("state").className = `state ${stale ? "stale" : "fresh"}`;
   const rest = known ? secondsBetween(now, live.expires_at) : 0;
@@ -44,7 +44,7 @@ function showLive({ live, publications, remarks }) {
   ] : [];
   byId("live-facts").replaceChildren(...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   byId("publications").replaceChildren(...publications.map((one) => h("tr", {},
-    h("th", { scope: "row" }, String(one.version)), h("td", {}, h("span", { class: `status ${one.status}` }, one.status.replace("_", " "))),
+    h("th", { scope: "row" }, String(one.version)), h("td", {}, h("span", { class: `status at-${one.status}` }, one.status.replace("_", " "))),
     h("td", {}, moment(one.as_of)), h("td", { class: "number" }, count(one.users)), h("td", { class: "model" }, one.model_version))));
   remark(remarks);
   byId("live").hidden = false;

@@ -37,11 +37,12 @@ const RULES = {
 export const titleOf = (id, fact) => fact?.title || `Video ${id}`;
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+const creator = (fact) => (fact && fact.creator_id !== null ? `Creator ${fact.creator_id}` : "");
+
 function meta(fact, asOf) {
   if (!fact) return [];
   const age = fact.uploaded_at && asOf ? span(secondsBetween(fact.uploaded_at, asOf)) : null;
   return [
-    fact.creator_id === null ? null : `Creator ${fact.creator_id}`,
     fact.view_count === null ? null : `${short(fact.view_count)} ${fact.view_count === 1 ? "view" : "views"}`,
     age && `${age} old`,
     fact.language && language(fact.language),
@@ -65,6 +66,7 @@ export function card(item, fact, asOf, open) {
       picture(item.video_id, fact, item.rank),
       h("span", { class: "hidden" }, `Rank ${item.rank}: `),
       h("span", { class: "title", dir: "auto", lang: fact?.language ?? null }, title),
+      h("span", { class: "meta" }, creator(fact)),
       h("span", { class: "meta" }, meta(fact, asOf).join(" · ")),
       h("span", { class: drawn ? "reason drawn" : "reason" }, sentence(item.reason)),
     ));
@@ -109,7 +111,7 @@ export async function explain(item, fact, { userId, total, asOf, fallback }) {
     h("div", { class: "inside" },
       h("p", { class: "label" }, `Rank ${item.rank} of ${total} · video ${item.video_id}`),
       h("h2", { id: "why-title", dir: "auto", lang: fact?.language ?? null }, titleOf(item.video_id, fact)),
-      h("p", { class: "meta" }, meta(fact, asOf).join(" · ")),
+      h("p", { class: "meta" }, [creator(fact), ...meta(fact, asOf)].filter(Boolean).join(" · ")),
       fact?.tags?.length ? h("ul", { class: "chips tags", "aria-label": "Tags" }, fact.tags.map((tag) => h("li", { dir: "auto" }, tag))) : null,
       h("p", { class: "because" }, sentence(item.reason)),
       h("h3", {}, "Proposed by"),

@@ -2,6 +2,8 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
+let drawn = 0; // a gradient's id must be its picture's own: one of a hidden picture is not painted
+
 function s(name, attributes, ...children) {
   const element = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -36,7 +38,7 @@ export function thumbnail(videoId, fact) {
   const next = numbers(digest(`${topic} ${videoId}`));
   const hue = (seed % 24) * 15 + (next() - 0.5) * 16;
   const tone = (saturation, lightness, turn = 0) => `hsl(${Math.round((hue + turn + 360) % 360)} ${saturation}% ${lightness}%)`;
-  const id = `sky-${videoId}-${Math.round(next() * 1e9)}`;
+  const id = `sky-${(drawn += 1)}`;
   const picture = s("svg", { viewBox: "0 0 160 90", preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true", focusable: "false" });
   picture.append(
     s("defs", {}, s("linearGradient", { id, x1: 0, y1: 0, x2: next() < 0.5 ? 0.6 : -0.4, y2: 1 },
