@@ -33,6 +33,7 @@ CLASSES = {
     "scan": ("jobs.scan", "ScanConfig"),
     "history": ("jobs._served", "HistoryConfig"),
     "store": ("serving._open", "StoreConfig"),
+    "http": ("serving.http", "HttpConfig"),
     "publish": ("jobs.publish", "PublishConfig"),
     "simulate": ("jobs.simulation", "SimulateConfig"),
     "airflow": ("conf.orchestration", "AirflowConfig"),
