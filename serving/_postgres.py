@@ -24,13 +24,14 @@ from serving._protocol import (
     Switch,
     UserList,
 )
+from serving._reads import SnapshotReads
 
 __all__ = ["PostgresStore"]
 
 _LOG = logging.getLogger(__name__)
 
 
-class PostgresStore:
+class PostgresStore(SnapshotReads):
     """A :class:`~serving.ServingStore` in schema ``reelflow`` of a database, made on the first write. Threads may share one."""
 
     def __init__(self, url: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -98,26 +99,6 @@ class PostgresStore:
         """Open one consistent view of what is live now."""
         with self._readers.lend(_postgres_log.LIVE) as (connection, rows):
             yield _PostgresSnapshot(connection, _postgres_log.of_row(rows[0]) if rows else None)
-
-    def live(self) -> PublicationRecord | None:
-        """Return the live version; None before the first publication."""
-        with self.snapshot() as snapshot:
-            return snapshot.live
-
-    def read(self, user_id: int, k: int) -> list[Recommendation]:
-        """Return a user's first ``k`` live recommendations by rank; empty for a user who has none."""
-        with self.snapshot() as snapshot:
-            return snapshot.read(user_id, k)
-
-    def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
-        """Return a segment's first ``k`` live videos by rank; empty for a segment that has no list."""
-        with self.snapshot() as snapshot:
-            return snapshot.read_fallback(segment, k)
-
-    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
-        """Return every column of a video's row in a user's live list; None where it is not in it."""
-        with self.snapshot() as snapshot:
-            return snapshot.read_row(user_id, video_id)
 
     def publications(self) -> list[PublicationRecord]:
         """Return every version that was ever begun, newest first."""
@@ -187,7 +168,9 @@ class PostgresStore:
         try:
             _postgres_lists.remove(connection)
         except psycopg.Error as error:
-            _LOG.warning("store %s: rows of old versions were not removed (%s); the next publication will", self._server.name, error)
+            _LOG.warning(
+                "store %s: rows of old versions were not removed (%s); the next publication will", self._server.name, error
+            )
 
     def _now(self) -> datetime:
         return self._clock().replace(microsecond=0)

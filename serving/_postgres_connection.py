@@ -1,9 +1,9 @@
 """Connections to PostgreSQL: how one is opened, what two publishers exclude each other by, and what errors mean to a person.
 
-Two kinds of advisory lock, both of :data:`LOCKS` in the store's own database. ``(LOCKS, 0)`` lasts for a transaction: what changes the
-log of versions takes it alone, what loads rows takes it shared. ``(LOCKS, version)`` lasts for a session: it is the lease of the
-publisher that loads this version. The server drops it when the connection ends, however it ends, so there is no timeout to
-tune and no clock to trust.
+Two kinds of advisory lock, both of :data:`LOCKS` in the store's own database. ``(LOCKS, 0)`` lasts for a transaction: what
+changes the log of versions takes it alone, what loads rows takes it shared. ``(LOCKS, version)`` lasts for a session: it is the
+lease of the publisher that loads this version. The server drops it when the connection ends, however it ends, so there is no
+timeout to tune and no clock to trust.
 """
 
 from __future__ import annotations
@@ -231,22 +231,22 @@ def _name(given: dict[str, str]) -> str:
 
 
 def _advice(error: psycopg.Error, said: str) -> str:
-    code = error.sqlstate or ""
-    return next(
-        (text for begins, text in _BY_CODE if code.startswith(begins)) if code else (text for word, text in _BY_TEXT if word in said),
-        "see PostgreSQL's message" if code else _LOST,
-    )  # fmt: skip
+    if error.sqlstate:
+        return next((text for code, text in _BY_CODE if error.sqlstate.startswith(code)), "see PostgreSQL's message")
+    return next((text for word, text in _BY_WORD if word in said), _LOST)  # libpq's own errors have no code
 
 
 _LOST = (
-    "the server cannot be reached, or the connection was lost; look at the server and the network, then try again; what was live still is"
+    "the server cannot be reached, or the connection was lost; look at the server and the network, then try again; "
+    "what was live still is"
 )
-_PASSWORD = "mend the user, or the password in PGPASSWORD, PGPASSFILE or the service file"  # noqa: S105
+_LOGIN = "mend the user, or the password in PGPASSWORD, PGPASSFILE or the service file"
+_RIGHTS = "expected the rights of reelflow_writer, or to read those of reelflow_reader; apply serving/postgres/roles.sql"
 _BY_CODE = (
     ("08", _LOST),
-    ("28", _PASSWORD),
+    ("28", _LOGIN),
     ("3D000", "expected a database of that name; create it, or mend store.url"),
-    ("42501", "expected the rights of reelflow_writer, or for reading those of reelflow_reader; apply serving/postgres/roles.sql"),
+    ("42501", _RIGHTS),
     ("22021", "PostgreSQL holds no NUL in a text; nothing was published: mend the stage that wrote the rows"),
     ("25006", "the server is a standby or read-only; expected the primary: name it in store.url"),
     ("53100", "the server's disk is full; free some space and publish again; what was live still is"),
@@ -256,8 +256,8 @@ _BY_CODE = (
     ("57014", "the statement was cancelled, or took longer than statement_timeout; raise that for this user, then try again"),
     ("57P", _LOST),
 )
-_BY_TEXT = (
-    ("password", _PASSWORD),
+_BY_WORD = (
+    ("password", _LOGIN),
     ("certificate", "mend sslrootcert, the host name, or the server's certificate"),
     ("SSL", "expected a server that speaks TLS as sslmode asks; mend the server or store.url"),
     ("does not exist", "expected a database and a user of that name; create them, or mend store.url"),

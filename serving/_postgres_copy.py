@@ -1,8 +1,8 @@
 """Lists as PostgreSQL's ``COPY ... (FORMAT binary)`` takes them, made from Arrow without a loop over rows.
 
-The format is that of the manual's page on COPY: a header, then each row as a count of fields and each field behind its length in
-bytes, all big-endian. An array's elements lie one behind the other, each behind its length, so the elements of all lists are written at
-once and each list is a slice of them; one call joins the pieces of every row.
+The format is that of the manual's page on COPY: a header, then each row as a count of fields and each field behind its length
+in bytes, all big-endian. An array's elements lie one behind the other, each behind its length, so the elements of all lists are
+written at once and each list is a slice of them; one call joins the pieces of every row.
 """
 
 from __future__ import annotations

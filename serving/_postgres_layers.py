@@ -1,7 +1,7 @@
 """What a version of the PostgreSQL store consists of: the lists of a full publication, and over them those of later deltas.
 
-The same as in :mod:`serving._sqlite_layers`: a *layer* is a version's own lists, ``version_layers`` names those of every version
-that is kept, and ``live_lists`` says, of the live one, which users' lists are not the full publication's.
+The same as in :mod:`serving._sqlite_layers`: a *layer* is a version's own lists, ``version_layers`` names those of every
+version that is kept, and ``live_lists`` says, of the live one, which users' lists are not the full publication's.
 """
 
 from __future__ import annotations
@@ -30,10 +30,7 @@ def lay(connection: Connection, new: PublicationRecord, live: PublicationRecord 
     time, which hours published while a day was computed.
     """
     below = layers(connection, live.version) if live is not None else []
-    if new.base is None:
-        own = [new.version, *_later(connection, below[1:], new)]
-    else:
-        own = [*below, new.version]
+    own = [*below, new.version] if new.base is not None else [new.version, *_later(connection, below[1:], new)]
     with connection.cursor() as cursor:
         cursor.executemany(
             "INSERT INTO version_layers (version, layer, position) VALUES (%s, %s, %s)",

@@ -155,8 +155,9 @@ def remove(connection: Connection) -> None:
 def _drop(connection: Connection, version: int) -> None:
     """Drop a partition, unless somebody may still read it; then the next publication will.
 
-    Dropping a table, unlike deleting rows, also takes it from transactions that began before. So it waits until no session has a
-    snapshot from before the last version was let go of. And it does not queue for its lock for long: readers would queue behind it.
+    Dropping a table, unlike deleting rows, also takes it from transactions that began before. So it waits until no session has
+    a snapshot from before the last version was let go of. And it does not queue for its lock for long: readers would queue
+    behind it.
     """
     for attempt in range(_DROP_ATTEMPTS):
         if attempt:
@@ -169,7 +170,9 @@ def _drop(connection: Connection, version: int) -> None:
                     " AND age(backend_xmin) >= (SELECT age(max(removed_by)::xid) FROM publication_log)"
                 ).fetchone()
                 if seen == (0,):
-                    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(relation(version, delta=False))))
+                    connection.execute(
+                        sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(relation(version, delta=False)))
+                    )
                     connection.execute("UPDATE publication_log SET has_rows = false WHERE version = %s", (version,))
                     return
         except errors.LockNotAvailable:

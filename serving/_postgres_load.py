@@ -1,8 +1,8 @@
 """How a version's lists come into the PostgreSQL store: packed and checked as they stream by.
 
-A list that arrives in one piece, with ranks 1, 2, ... and each video once, is packed into one row and copied. Everything else (a
-list in several batches, ranks in no order, ranks with a gap) is staged row by row, and judged and packed by SQL when all is there. So
-sorted input, which the pipeline writes, costs no statement but ``COPY``, and any other input is right all the same.
+A list that arrives in one piece, with ranks 1, 2, ... and each video once, is packed into one row and copied. Everything else
+(a list in several batches, ranks in no order, ranks with a gap) is staged row by row, and judged and packed by SQL when all is
+there. So sorted input, which the pipeline writes, costs no statement but ``COPY``, and any other input is right all the same.
 """
 
 from __future__ import annotations

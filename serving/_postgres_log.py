@@ -182,9 +182,7 @@ def roll_back(connection: Connection, to_version: int | None, *, at: datetime, r
     return record(connection, target.version)
 
 
-def _note_switch(
-    connection: Connection, action: Action, old: int | None, new: int, *, at: datetime, reason: str = ""
-) -> None:
+def _note_switch(connection: Connection, action: Action, old: int | None, new: int, *, at: datetime, reason: str = "") -> None:
     connection.execute(
         "INSERT INTO switch_log (at, action, from_version, to_version, reason) VALUES (%s, %s, %s, %s, %s)",
         (at, action, old, new, reason),

@@ -1,26 +1,27 @@
 """What the PostgreSQL store keeps: the tables of schema ``reelflow``, and the views that apps read.
 
-A user's list is one row whose columns are arrays, the first element of each for rank 1: a hundredth of the rows, a third of the
-size, and a homepage is one tuple. The view ``recommendations`` makes a row a video of it. Lists of a full publication lie in a partition
-of their own, which goes with one ``DROP`` when nobody can read it any more; those of deltas, which are few, lie in one table.
+A user's list is one row whose columns are arrays, the first element of each for rank 1: a hundredth of the rows, half the size,
+and a homepage is one tuple. The view ``recommendations`` makes a row a video of it. Lists of a full publication lie in a
+partition of their own, which goes with one ``DROP`` when nobody can read it any more; those of deltas, which are few, lie in one
+table.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, Field
 from schemas import columns as col
 from serving._protocol import StoreError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-__all__ = ["LISTED", "SCHEMA_VERSION", "TYPES", "create", "is_ours", "relation"]
+__all__ = ["LISTED", "SCHEMA_VERSION", "create", "is_ours", "relation", "settled"]
 
 SCHEMA_VERSION = 1
 
-TYPES = {"int32": "integer", "int64": "bigint", "float32": "real", "float64": "double precision", "string": "text"}
+_TYPES = {"int32": "integer", "int64": "bigint", "float32": "real", "float64": "double precision", "string": "text"}
 """The server's type of each type of ``schemas``."""
 
 LISTED = tuple(field for field in RECOMMENDATIONS.fields if field.name not in (col.USER_ID, col.RANK))
@@ -29,11 +30,16 @@ LISTED = tuple(field for field in RECOMMENDATIONS.fields if field.name not in (c
 _LAST = tuple(field.name for field in LISTED if field.name not in FALLBACK_RECOMMENDATIONS.columns)
 """Columns that came later: the last of the view, so that apps that read `SELECT *` by position go on as before."""
 
+
+def _column(field: Field, *, many: bool = False) -> str:
+    return f"{field.name} {_TYPES[field.type]}{'[]' if many else ''}{'' if field.nullable else ' NOT NULL'}"
+
+
 _LISTS = f"""
     version integer NOT NULL,
     user_id bigint NOT NULL,
     rows    integer NOT NULL,
-    {", ".join(f"{field.name} {TYPES[field.type]}[] NOT NULL" for field in LISTED)},
+    {", ".join(_column(field, many=True) for field in LISTED)},
     PRIMARY KEY (version, user_id)"""
 _UNNESTED = f"""LATERAL ROWS FROM ({", ".join(f"unnest(l.{field.name})" for field in LISTED)})
         WITH ORDINALITY AS r ({", ".join(field.name for field in LISTED)}, rank)"""
@@ -75,13 +81,13 @@ _TABLES = (
     CREATE UNLOGGED TABLE staged_rows (
         version  integer NOT NULL,
         position bigint NOT NULL,
-        {", ".join(f"{field.name} {TYPES[field.type]} NOT NULL" for field in RECOMMENDATIONS.fields)}
+        {", ".join(_column(field) for field in RECOMMENDATIONS.fields)}
     )""",
     "CREATE INDEX staged_users ON staged_rows (version, user_id, rank)",
     f"""
     CREATE TABLE fallback_rows (
         version integer NOT NULL,
-        {", ".join(f"{field.name} {TYPES[field.type]}{'' if field.nullable else ' NOT NULL'}" for field in FALLBACK_RECOMMENDATIONS.fields)},
+        {", ".join(_column(field) for field in FALLBACK_RECOMMENDATIONS.fields)},
         PRIMARY KEY (version, segment, rank)
     )""",
     # serving/_postgres_layers.py says what these are.
