@@ -1,9 +1,9 @@
 """What the PostgreSQL store keeps: the tables of schema ``reelflow``, and the views that apps read.
 
-A user's list is one row whose columns are arrays, the first element of each for rank 1: a hundredth of the rows, half the size,
-and a homepage is one tuple. The view ``recommendations`` makes a row a video of it. Lists of a full publication lie in a
-partition of their own, which goes with one ``DROP`` when nobody can read it any more; those of deltas, which are few, lie in one
-table.
+A user's list is one row whose columns are arrays, the first element of each for rank 1: a hundredth of the rows, half the
+size, and a homepage is one tuple. The view ``recommendations`` makes a row a video of it. Lists of a full publication lie in a
+partition of their own, which goes with one ``DROP`` when nobody can read it any more; those of deltas, which are few, lie in
+one table.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -71,9 +72,30 @@ class Server:
         found = self.run("SELECT inhrelid::regclass::text FROM pg_inherits ORDER BY inhrelid")
         return [name.removeprefix("reelflow.") for (name,) in found if "index" not in name and "pkey" not in name]
 
-    def restart(self) -> None:
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
         self._server.stop()
-        self._server.start()
+        try:
+            yield
+        finally:
+            self._server.start()
+
+    def await_recovery(self) -> None:
+        """Wait until a server that crashed lets somebody in again."""
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self.run("SELECT 1")
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            else:
+                return
+
+    def own(self, folder: Path) -> None:
+        """Give a folder to the server's own user."""
+        owner = (self.folder / "data").stat()
+        os.chown(folder, owner.st_uid, owner.st_gid)
 
     def empty(self) -> None:
         """Forget the store, and the roles."""
