@@ -13,7 +13,7 @@ from schemas import RECOMMENDATIONS
 from schemas import columns as col
 from serving import _postgres_layers, _postgres_log
 from serving._postgres_connection import Connection
-from serving._postgres_schema import LISTED, relation, settled
+from serving._postgres_schema import LISTED, STORAGE, relation, settled
 from serving._protocol import Erased, PublicationRecord, Recommendation, UserList
 
 __all__ = ["erase", "make_room", "of_users", "read_fallback", "read_row", "remove", "showing"]
@@ -122,7 +122,7 @@ def erase(connection: Connection, user_id: int) -> list[Erased]:
 def make_room(connection: Connection, version: int) -> None:
     """Make the partition that a full publication's lists go into."""
     table = relation(version, delta=False)
-    connection.execute(f"CREATE TABLE {table} (LIKE full_lists INCLUDING ALL)")
+    connection.execute(f"CREATE TABLE {table} (LIKE full_lists INCLUDING ALL) {STORAGE}")
     settled(connection, table)
     connection.execute(f"ALTER TABLE full_lists ATTACH PARTITION {table} FOR VALUES IN ({version:d})")
 

@@ -26,7 +26,8 @@ from serving._postgres_schema import LISTED, relation
 __all__ = ["load", "load_fallback"]
 
 _TRANSACTION_ROWS = 50_000  # about 0.1 s, after which a switch, a rollback or an erasure has its turn
-_SLICE_LISTS = 64  # about what a socket's buffers hold: the server reads one while the next is encoded
+_SLICE_LISTS = 128  # the server reads one slice while the next is encoded
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # keeps list and video apart in one number, which sorts ten times as fast as two
 _COLUMNS = ", ".join(field.name for field in LISTED)
 
 
@@ -91,9 +92,11 @@ def _whole(table: pa.Table, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.boo
     ranks = np.arange(table.num_rows) - starts[number] + 1
     whole = np.logical_and.reduceat(table[col.RANK].to_numpy() == ranks, starts)
     videos = table[col.VIDEO_ID].to_numpy()
-    order = np.lexsort((videos, number))
-    twice = (videos[order][1:] == videos[order][:-1]) & (number[1:] == number[:-1])
-    whole[number[1:][twice]] = False
+    mixed = np.sort(videos.view(np.uint64) + number.astype(np.uint64) * _MIX)
+    if (mixed[1:] == mixed[:-1]).any():  # never without a video twice, but for chance: look closer
+        order = np.lexsort((videos, number))
+        twice = (videos[order][1:] == videos[order][:-1]) & (number[1:] == number[:-1])
+        whole[number[1:][twice]] = False
     return whole
 
 
