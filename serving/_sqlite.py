@@ -27,6 +27,7 @@ from serving._protocol import (
     UserList,
     to_text,
 )
+from serving._reads import SnapshotReads
 from serving._sqlite_file import ReaderPool, open_writer, transaction, translated
 
 __all__ = ["SqliteStore"]
@@ -34,7 +35,7 @@ __all__ = ["SqliteStore"]
 _LOG = logging.getLogger(__name__)
 
 
-class SqliteStore:
+class SqliteStore(SnapshotReads):
     """A :class:`~serving.ServingStore` in a SQLite file, made on the first write. Threads may share one."""
 
     def __init__(self, path: Path | str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -109,26 +110,6 @@ class SqliteStore:
         """Open one consistent view of what is live now."""
         with self._readers.lend() as connection:
             yield _SqliteSnapshot(connection)
-
-    def live(self) -> PublicationRecord | None:
-        """Return the live version; None before the first publication."""
-        with self.snapshot() as snapshot:
-            return snapshot.live
-
-    def read(self, user_id: int, k: int) -> list[Recommendation]:
-        """Return a user's first ``k`` live recommendations by rank; empty for a user who has none."""
-        with self.snapshot() as snapshot:
-            return snapshot.read(user_id, k)
-
-    def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
-        """Return a segment's first ``k`` live videos by rank; empty for a segment that has no list."""
-        with self.snapshot() as snapshot:
-            return snapshot.read_fallback(segment, k)
-
-    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
-        """Return every column of a video's row in a user's live list; None where it is not in it."""
-        with self.snapshot() as snapshot:
-            return snapshot.read_row(user_id, video_id)
 
     def publications(self) -> list[PublicationRecord]:
         """Return every version that was ever begun, newest first."""

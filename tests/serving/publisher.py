@@ -11,12 +11,21 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 
 from schemas.errors import ReelflowError
-from serving import SqliteStore, _sqlite, _sqlite_layers, _sqlite_log, _sqlite_rows
+from serving import (
+    _postgres_layers,
+    _postgres_lists,
+    _postgres_log,
+    _sqlite,
+    _sqlite_layers,
+    _sqlite_log,
+    _sqlite_rows,
+    store_at,
+)
+from serving._postgres import PostgresStore
 from tests.serving.builders import day, fallback, publication, rows
 
 verified: list[bool] = []
@@ -40,8 +49,8 @@ def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.R
         die()
 
 
-def main(path: str, number: str, generation: str, how: str, *sizes: str) -> int:
-    users, base = sizes if len(sizes) == 2 else ("1500", "0")
+def rig_sqlite(number: str, how: str) -> None:
+    """Make the SQLite store's publisher die at a step."""
     if how == "die-before-switch":
         _sqlite_rows.verify = die
     if how == "die-listing":
@@ -64,7 +73,31 @@ def main(path: str, number: str, generation: str, how: str, *sizes: str) -> int:
             connection.execute("DELETE FROM recommendation_rows WHERE version = ? AND user_id < 50", (version,)),
             die(),
         )
-    store = SqliteStore(Path(path))
+
+
+def rig_postgres(number: str, how: str) -> None:
+    """Make the PostgreSQL store's publisher die at a step."""
+    if how == "die-before-switch":
+        PostgresStore._verify = die  # type: ignore[assignment, method-assign]
+    if how == "die-laying":
+        _postgres_layers._put_on_top = lambda connection, layer: (
+            connection.execute("INSERT INTO live_lists (user_id, layer) VALUES (1500, %s)", (layer,)),
+            die(),
+        )
+    if how == "die-in-switch":
+        _postgres_log.retire_old = die
+    if how == "die-clearing":
+        PostgresStore._clear = lambda store, connection: (  # type: ignore[method-assign]
+            die() if (live := store.live()) and live.as_of == day(int(number)) else None
+        )
+    if how == "die-deleting":
+        _postgres_lists._drop = die
+
+
+def main(where: str, number: str, generation: str, how: str, *sizes: str) -> int:
+    users, base = sizes if len(sizes) == 2 else ("1500", "0")
+    (rig_postgres if "://" in where else rig_sqlite)(number, how)
+    store = store_at(where)
     attempt = int(generation) or store.next_generation()
     try:
         result = store.publish(

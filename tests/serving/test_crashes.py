@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ReelflowError
-from serving import RecommendationReader, SqliteStore
+from serving import RecommendationReader, SqliteStore, store_at
 from serving._lease import Lease, held
 from tests.serving.builders import day, expected, publish, videos
 from tests.serving.deltas import delta, of_hour
@@ -30,9 +30,9 @@ _NOBODY = 65534  # root may write everywhere, so a test of permissions must be s
 
 
 def start(
-    path: Path, number: int, generation: int, how: str, *, users: int = 1500, base: int = 0, **options: object
+    where: Path | str, number: int, generation: int, how: str, *, users: int = 1500, base: int = 0, **options: object
 ) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tests.serving.publisher", *map(str, (path, number, generation, how, users, base))]
+    command = [sys.executable, "-m", "tests.serving.publisher", *map(str, (where, number, generation, how, users, base))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(
         command,
@@ -195,9 +195,9 @@ class TestRaces:
         assert videos(SqliteStore(path), 600) == expected(8, 4, 100)
 
 
-def _read_until(path: Path, stop: Callable[[], bool], report: Callable[[object], None]) -> None:
+def read_until(where: Path | str, stop: Callable[[], bool], report: Callable[[object], None]) -> None:
     """Read homepages until told to stop; report what is wrong, then how many were read and of how many versions."""
-    reader, reads, last, versions = RecommendationReader(SqliteStore(path)), 0, 0, set()
+    reader, reads, last, versions = RecommendationReader(store_at(where)), 0, 0, set()
     while not stop():
         for user, segment in ((1, None), (20, None), (99, "all")):
             page = reader.get(user)
@@ -213,7 +213,7 @@ def _read_until(path: Path, stop: Callable[[], bool], report: Callable[[object],
 
 
 def _read_deltas_until(path: Path, stop: Callable[[], bool], report: Callable[[object], None]) -> None:
-    """As ``_read_until``, of lists that are each of one hour: a rank is the last two digits of its video."""
+    """As ``read_until``, of lists that are each of one hour: a rank is the last two digits of its video."""
     store, reads, last, versions = SqliteStore(path), 0, 0, set()
     reader = RecommendationReader(store)
     connection = sqlite3.connect(path)
@@ -238,10 +238,10 @@ def _read_deltas_until(path: Path, stop: Callable[[], bool], report: Callable[[o
     report((reads, len(versions)))
 
 
-def _read_in_process(path: Path, stop: object, report: object) -> None:
+def read_in_process(where: Path | str, stop: object, report: object) -> None:
     try:
         report.put("ready")  # type: ignore[attr-defined]
-        _read_until(path, stop.is_set, report.put)  # type: ignore[attr-defined]
+        read_until(where, stop.is_set, report.put)  # type: ignore[attr-defined]
     except BaseException as error:
         report.put(repr(error))  # type: ignore[attr-defined]
         raise
@@ -255,11 +255,11 @@ class TestReaders:
         publish(store, 8, keep=1)
         context = multiprocessing.get_context("spawn")
         stop, queue = context.Event(), context.Queue()
-        process = context.Process(target=_read_in_process, args=(path, stop, queue))
+        process = context.Process(target=read_in_process, args=(path, stop, queue))
         process.start()
         found: list[object] = []
         done = threading.Event()
-        threads = [threading.Thread(target=_read_until, args=(path, done.is_set, found.append)) for _ in range(2)]
+        threads = [threading.Thread(target=read_until, args=(path, done.is_set, found.append)) for _ in range(2)]
         for thread in threads:
             thread.start()
         assert queue.get(timeout=30) == "ready"

@@ -1,0 +1,39 @@
+"""What every store reads in the same way: one thing, from a snapshot of its own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+from typing import Any
+
+from serving._protocol import PublicationRecord, Recommendation, Snapshot
+
+__all__ = ["SnapshotReads"]
+
+
+class SnapshotReads(ABC):
+    """The single reads of :class:`~serving.ServingStore`, for a store that can open a snapshot."""
+
+    @abstractmethod
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Open one consistent view of what is live now."""
+
+    def live(self) -> PublicationRecord | None:
+        """Return the live version; None before the first publication."""
+        with self.snapshot() as snapshot:
+            return snapshot.live
+
+    def read(self, user_id: int, k: int) -> list[Recommendation]:
+        """Return a user's first ``k`` live recommendations by rank; empty for a user who has none."""
+        with self.snapshot() as snapshot:
+            return snapshot.read(user_id, k)
+
+    def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
+        """Return a segment's first ``k`` live videos by rank; empty for a segment that has no list."""
+        with self.snapshot() as snapshot:
+            return snapshot.read_fallback(segment, k)
+
+    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
+        """Return every column of a video's row in a user's live list; None where it is not in it."""
+        with self.snapshot() as snapshot:
+            return snapshot.read_row(user_id, video_id)

@@ -1,0 +1,469 @@
+"""The PostgreSQL store: the common contract, and what only a server can show."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from schemas import SCORE_PARTS
+from schemas.errors import ReelflowError
+from serving import RecommendationReader, store_at
+from serving._postgres import PostgresStore
+from tests.serving.builders import USERS, K, batch, day, expected, fallback, publication, publish, rows, video, videos
+from tests.serving.contract import Factory, StoreContract
+from tests.serving.deltas import DeltaContract, delta
+from tests.serving.postgres import ROLES, Server
+
+
+@pytest.fixture
+def open_store(postgres: Server) -> Iterator[Factory]:
+    made: list[PostgresStore] = []
+
+    def make() -> PostgresStore:
+        made.append(PostgresStore(postgres.url()))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Factory) -> PostgresStore:
+    return open_store()  # type: ignore[return-value]
+
+
+class TestPostgresStore(StoreContract):
+    @pytest.fixture
+    def open_store(self, open_store: Factory) -> Factory:
+        return open_store
+
+
+class TestPostgresDeltas(DeltaContract):
+    @pytest.fixture
+    def open_store(self, open_store: Factory) -> Factory:
+        return open_store
+
+
+class TestRelations:
+    COMMON = ("video_id bigint", "score float8", "sources text", "reason text", "model_version text")
+    TIMES = ("as_of timestamptz", "expires_at timestamptz")
+
+    def test_columns_and_types_are_those_of_the_contract(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        parts = [f"{name} float4" for name in SCORE_PARTS]
+        for relation, columns in (
+            (
+                "recommendations",
+                ("user_id bigint", "rank int4", *self.COMMON, *self.TIMES, "rules text", "propensity float8", *parts),
+            ),
+            ("fallback_recommendations", ("segment text", "rank int4", *self.COMMON, *self.TIMES, "parent text")),
+            (
+                "publications",
+                ("version int4", "as_of timestamptz", "model_version text", "status text", "users bigint", "rows bigint",
+                 "published_at timestamptz", "base int4"),
+            ),
+        ):  # fmt: skip
+            with postgres.connected() as connection:
+                described = connection.execute(f"SELECT * FROM reelflow.{relation}").description or []
+            assert tuple(f"{item.name} {item.type_display}" for item in described) == tuple(
+                column.replace("bigint", "int8") for column in columns
+            )
+
+    def test_plain_sql_reads_the_live_version(self, postgres: Server) -> None:
+        with closing(PostgresStore(postgres.url(), clock=lambda: datetime(2026, 1, 8, 1, 2, 3, 456, tzinfo=UTC))) as store:
+            publish(store, 8, 1)
+            publish(store, 9, 2)
+        parts = [1 + place / 8 for place in range(len(SCORE_PARTS))]
+        assert postgres.run("SELECT * FROM reelflow.recommendations WHERE user_id = %s ORDER BY rank LIMIT 1", 7) == [
+            (7, 1, 9_002_001, 1.0, "retrieval:1", "day 9", "model-9-2", day(9), day(11), "creators:1>2", 1.0, *parts)
+        ]
+        assert postgres.run("SELECT count(*), count(DISTINCT as_of) FROM reelflow.recommendations") == [(100, 1)]
+        assert postgres.run("SELECT * FROM reelflow.fallback_recommendations WHERE segment = 'all' AND rank = 2") == [
+            ("all", 2, 9_002_502, 0.5, "popular:2", "popular on day 9 in all", "model-9-2", day(9), day(11), None)
+        ]
+        published = datetime(2026, 1, 8, 1, 2, 3, tzinfo=UTC)
+        assert postgres.run("SELECT * FROM reelflow.publications") == [
+            (2, day(9), "model-9-2", "live", 20, 100, published, None),
+            (1, day(8), "model-8-1", "retired", 20, 100, published, None),
+        ]
+
+    def test_plain_sql_reads_what_lies_over_a_full_publication(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        delta(store, 1, (3, 999), base=1, k=2)
+        found = postgres.run("SELECT user_id, rank, video_id, model_version FROM reelflow.recommendations WHERE user_id > 2")
+        assert [row for row in sorted(found) if row[0] in (3, 4, 999)] == [
+            (3, 1, 101, "hour-1"), (3, 2, 102, "hour-1"),
+            *((4, rank, video(8, 1, rank), "model-8-1") for rank in range(1, K + 1)),
+            (999, 1, 101, "hour-1"), (999, 2, 102, "hour-1"),
+        ]  # fmt: skip
+
+    def test_a_user_is_looked_up_by_index(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1, users=3_000)
+        publish(store, 9, 2, users=3_000)
+        delta(store, 25, tuple(range(1, 500)), base=2)
+        for sql in (
+            "SELECT * FROM reelflow.recommendations WHERE user_id = 7 ORDER BY rank",
+            "SELECT * FROM reelflow.recommendations WHERE user_id = 2000 AND rank <= 20",
+        ):
+            plan = "\n".join(str(line) for (line,) in postgres.run(f"EXPLAIN (ANALYZE, COSTS OFF) {sql}"))
+            assert "full_lists_2_pkey" in plan
+            assert "delta_lists_pkey" in plan
+            assert "Seq Scan on full_lists" not in plan
+            assert "Seq Scan on delta_lists" not in plan
+            read = [line for line in plan.splitlines() if "full_lists_1_pkey" in line]
+            assert all("never executed" in line for line in read)  # the other version's partition is not looked into
+
+    def test_two_live_versions_are_impossible_in_the_database_itself(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        publish(store, 9, 2)
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            postgres.run("UPDATE reelflow.publication_log SET status = 'live'")
+
+    def test_lists_of_versions_that_nobody_reads_are_gone(self, store: PostgresStore, postgres: Server) -> None:
+        for number in (8, 9, 10, 11):
+            publish(store, number, number, keep=1)
+        publish(store, 7, 99)
+        assert postgres.partitions() == ["full_lists_3", "full_lists_4"]
+        assert postgres.run("SELECT DISTINCT version FROM reelflow.fallback_rows ORDER BY 1") == [(3,), (4,)]
+
+    def test_lists_that_somebody_may_still_read_stay_until_the_next_publication(
+        self, store: PostgresStore, postgres: Server
+    ) -> None:
+        publish(store, 8, 1)
+        with postgres.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            assert connection.execute("SELECT version FROM reelflow.publications WHERE status = 'live'").fetchall() == [(1,)]
+            publish(store, 9, 2, keep=0)
+            assert postgres.partitions() == ["full_lists_1", "full_lists_2"]
+            sql = "SELECT video_id FROM reelflow.recommendations WHERE user_id = 1 ORDER BY rank"
+            assert [row for (row,) in connection.execute(sql).fetchall()] == expected(8, 1)
+            connection.execute("COMMIT")
+        publish(store, 9, 3, keep=0)
+        assert postgres.partitions() == ["full_lists_3"]
+
+
+class TestLoading:
+    @pytest.fixture
+    def short_transactions(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("serving._postgres_load._TRANSACTION_ROWS", 500)
+
+    def test_a_version_of_many_transactions_is_loaded_whole(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1, users=1_301, k=100, per_batch=900)
+        assert postgres.run("SELECT count(*), count(DISTINCT user_id), sum(rank) FROM reelflow.recommendations") == [
+            (130_100, 1_301, 1_301 * 5_050)
+        ]
+        assert postgres.run("SELECT count(*) FROM reelflow.staged_rows") == [(0,)]
+
+    @pytest.mark.usefixtures("short_transactions")
+    def test_lists_that_go_on_in_a_later_transaction_are_put_together(self, store: PostgresStore, postgres: Server) -> None:
+        """Ranks 1 and 2 of everybody come long before 3, and some users' last rank first."""
+        users = range(1, 1_001)
+        first = batch([(user, rank, video(8, 1, rank)) for user in users for rank in (1, 2)])
+        last = batch([(user, 3, video(8, 1, 3)) for user in users if user % 2])
+        early = batch([(user, 3, video(8, 1, 3)) for user in users if not user % 2])
+        result = store.publish(publication(8, 1), [early, first, last], fallback(8, 1), 3)
+        assert (result.users, result.rows) == (1_000, 3_000)
+        for user in (1, 2, 999, 1_000):
+            assert videos(store, user) == expected(8, 1, 3)
+            assert (row := store.read_row(user, video(8, 1, 3))) is not None
+            assert (row["rank"], row["reason"], row["score_sponsored"]) == (3, "day 8", 3 + 7 / 8)
+        assert postgres.run("SELECT count(*) FROM reelflow.staged_rows") == [(0,)]
+
+    def test_files_that_are_each_sorted_are_copied_as_they_are(self, store: PostgresStore, postgres: Server) -> None:
+        whole = [rows(8, 1, first_user=first) for first in (100, 60, 20)]
+        assert store.publish(publication(8, 1), (part for one in whole for part in one), fallback(8, 1), 3).users == 3 * USERS
+        assert [videos(store, user) for user in (20, 60, 119)] == [expected(8, 1)] * 3
+
+    @pytest.mark.usefixtures("short_transactions")
+    def test_a_list_longer_than_a_transaction_is_one_list(self, store: PostgresStore) -> None:
+        values = [(user, rank, rank * 10) for user, k in ((1, 1_200), (2, 3)) for rank in range(1, k + 1)]
+        result = store.publish(publication(8, 1), [batch(values)], fallback(8, 1), 3)
+        assert (result.users, result.rows) == (2, 1_203)
+        assert [row.video_id for row in store.read(1, 2_000)] == [rank * 10 for rank in range(1, 1_201)]
+        assert videos(store, 2) == [10, 20, 30]
+
+    @pytest.mark.usefixtures("short_transactions")
+    def test_staged_rows_of_an_erased_user_are_erased(self, store: PostgresStore, open_store: Factory) -> None:
+        def erased() -> Iterator[pa.RecordBatch]:
+            yield batch([(user, 2, 7) for user in range(1, 601)])
+            assert [(one.version, one.rows) for one in open_store().erase(3)] == [(1, 1)]
+            yield batch([(user, 1, 8) for user in range(1, 601)])
+
+        with pytest.raises(ReelflowError, match="found 1199 recommendations in the store, expected 1200"):
+            store.publish(publication(8, 1), erased(), fallback(8, 1), 3)
+        assert store.live() is None
+
+    def test_a_text_with_nul_is_refused(self, store: PostgresStore) -> None:
+        part = batch([(1, 1, 5)])
+        part = part.set_column(5, part.schema.field("reason"), pa.array(["a\0b"]))
+        with pytest.raises(ReelflowError, match="holds no NUL in a text; nothing was published"):
+            store.publish(publication(8, 1), [part], fallback(8, 1), 3)
+
+    def test_analyze_does_not_look_into_lists(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        delta(store, 1, (3,), base=1)
+        postgres.run("ANALYZE")
+        found = postgres.run("SELECT DISTINCT attname FROM pg_stats WHERE schemaname = 'reelflow' AND tablename ~ 'lists'")
+        assert {name for (name,) in found} <= {"version", "user_id", "rows", "layer"}
+
+
+class TestSchema:
+    def test_reading_creates_nothing(self, store: PostgresStore, postgres: Server) -> None:
+        assert store.live() is None
+        assert postgres.run("SELECT to_regnamespace('reelflow')") == [(None,)]
+
+    def test_another_applications_schema_is_refused_and_left_alone(self, store: PostgresStore, postgres: Server) -> None:
+        postgres.run("CREATE SCHEMA reelflow")
+        postgres.run("CREATE TABLE reelflow.recommendations (a integer)")
+        for use in (PostgresStore.live, PostgresStore.next_generation):
+            with pytest.raises(ReelflowError, match="found a schema reelflow of another application"):
+                use(store)
+        assert postgres.run("SELECT relname FROM pg_class WHERE relnamespace = 'reelflow'::regnamespace") == [
+            ("recommendations",)
+        ]
+
+    @pytest.mark.parametrize(("version", "whose"), [(0, "an older"), (2, "a newer")])
+    def test_other_schema_version_is_refused(self, store: PostgresStore, postgres: Server, version: int, whose: str) -> None:
+        publish(store, 8, 1)
+        store.close()
+        postgres.run("UPDATE reelflow.schema_version SET version = %s", version)
+        for use in (PostgresStore.live, PostgresStore.next_generation):
+            with pytest.raises(ReelflowError, match=f"schema version {version}, expected 1; {whose} reelflow"):
+                use(store)
+
+    def test_many_may_make_it_at_once(self, open_store: Factory) -> None:
+        found: list[object] = []
+        barrier = threading.Barrier(6)
+
+        def work() -> None:
+            store = open_store()
+            barrier.wait()
+            try:
+                found.append(store.next_generation())
+            except BaseException as error:
+                found.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sorted(found) == [1, 2, 3, 4, 5, 6]  # type: ignore[type-var]
+
+    def test_schema_that_was_made_anew_is_found_by_open_connections(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        assert videos(store) == expected(8, 1)
+        postgres.empty()
+        assert store.live() is None
+        publish(store, 7, 1)
+        assert videos(store) == expected(7, 1)
+
+    def test_a_database_of_another_encoding_is_refused(self, postgres: Server) -> None:
+        postgres.run("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0", database="postgres")
+        try:
+            with pytest.raises(ReelflowError, match="found a database with encoding LATIN1, expected UTF8"):
+                PostgresStore(postgres.url(database="latin")).live()
+        finally:
+            postgres.run("DROP DATABASE latin", database="postgres")
+
+
+class TestConnections:
+    def test_a_session_that_was_ended_is_replaced_before_anybody_notices(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        with store.snapshot(), store.snapshot():
+            pass  # two connections are idle now
+        postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reelflow reader'")
+        assert videos(store) == expected(8, 1)
+
+    def test_a_connection_lost_while_loading_leaves_what_was_live(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+
+        def cut() -> Iterator[pa.RecordBatch]:
+            yield from rows(9, 2, users=700, k=100, per_batch=600)
+            (publisher,) = postgres.publishers()
+            postgres.run("SELECT pg_terminate_backend(%s)", publisher)
+            yield from rows(9, 2, users=700, k=100, first_user=1_000)
+
+        with pytest.raises(ReelflowError, match=r"cannot publish: .*connection.*; the server cannot be reached.*live still is"):
+            store.publish(publication(9, 2), cut(), fallback(9, 2), 3)
+        assert videos(store) == expected(8, 1)
+        assert postgres.run("SELECT version, status FROM reelflow.publications") == [(2, "loading"), (1, "live")]
+        assert publish(store, 8, 3).status == "live"
+        assert postgres.run("SELECT status FROM reelflow.publications") == [("live",), ("failed",), ("retired",)]
+        assert postgres.partitions() == ["full_lists_1", "full_lists_3"]
+
+    def test_wrong_password_is_reported_without_it(self, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        postgres.run("DROP ROLE IF EXISTS guarded")
+        postgres.run("CREATE ROLE guarded LOGIN PASSWORD 'right-secret'")
+        postgres.admit_by_password("guarded")
+        wrong = PostgresStore(postgres.url("guarded", password="wrong-secret"))
+        for use in (PostgresStore.live, PostgresStore.next_generation):
+            with pytest.raises(ReelflowError) as caught:
+                use(wrong)
+            said = str(caught.value)
+            assert said.startswith(f"store postgresql://guarded@{postgres.socket}/reelflow: cannot ")
+            assert "password authentication failed" in said
+            assert "PGPASSWORD, PGPASSFILE" in said
+            assert "secret" not in said + repr(caught.value.__cause__) + repr(wrong)
+        monkeypatch.setenv("PGPASSWORD", "right-secret")
+        with closing(PostgresStore(postgres.url("guarded"))) as right:
+            assert right.live() is None
+
+    def test_url_that_cannot_be_read_is_reported_without_it(self) -> None:
+        with pytest.raises(ReelflowError, match="found a URL that libpq cannot read") as caught:
+            store_at("postgresql://user:secret@host/database?sslmodus=s3cret")
+        assert caught.value.__cause__ is None
+        assert caught.value.__suppress_context__
+        assert "secret" not in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+
+    @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+    def test_server_that_is_not_there_is_reported(self, scheme: str) -> None:
+        store = store_at(f"{scheme}://me:secret@127.0.0.1:1/videos")
+        for use in (PostgresStore.live, PostgresStore.next_generation):
+            with pytest.raises(
+                ReelflowError, match=r"store postgresql://me@127\.0\.0\.1:1/videos: .*cannot be reached"
+            ) as caught:
+                use(store)  # type: ignore[arg-type]
+            assert "secret" not in str(caught.value)
+
+    def test_database_and_user_that_are_not_there_are_reported(self, postgres: Server) -> None:
+        for url in (postgres.url(database="nothing"), postgres.url("nobody_of_this_name")):
+            with pytest.raises(ReelflowError, match="does not exist; expected a database and a user of that name"):
+                PostgresStore(url).live()
+
+    def test_waiting_for_a_lock_ends(self, store: PostgresStore, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        publish(store, 8, 1)
+        monkeypatch.setattr("serving._postgres_connection._WRITER", "SET lock_timeout = '50ms'")
+        with postgres.connected() as connection:
+            connection.execute("SELECT pg_advisory_lock(%s, 0)", (0x52464C57,))
+            with pytest.raises(ReelflowError, match=r"cannot publish: .*\(55P03\); another session held a lock for too long"):
+                publish(store, 9, 2)
+        assert videos(store) == expected(8, 1)
+
+    def test_too_many_open_snapshots_are_reported(self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("serving._postgres_connection._WAIT_SECONDS", 0.05)
+        snapshots = [store.snapshot() for _ in range(16)]
+        for snapshot in snapshots:
+            snapshot.__enter__()
+        with pytest.raises(ReelflowError, match="found all 16 connections of this process in use"):
+            store.live()
+        snapshots[0].__exit__(None, None, None)
+        assert store.live() is None
+        for snapshot in snapshots[1:]:
+            snapshot.__exit__(None, None, None)
+
+    def test_store_is_usable_after_a_fork(self, store: PostgresStore) -> None:
+        publish(store, 8, 1)
+        assert videos(store) == expected(8, 1)
+        child = os.fork()
+        if child == 0:
+            found = videos(store)
+            store.close()
+            os._exit(0 if found == expected(8, 1) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        with store.snapshot() as snapshot:  # on the connection that the child had too
+            assert [row.video_id for row in snapshot.read(1, 9)] == expected(8, 1)
+
+
+class TestRoles:
+    @pytest.fixture
+    def roles(self, postgres: Server) -> Iterator[Server]:
+        for _ in range(2):  # it may be run again
+            postgres.psql("-f", str(ROLES))
+        yield postgres
+        postgres.empty()
+        postgres.run("DROP OWNED BY reelflow_writer, reelflow_reader")
+        postgres.run("DROP ROLE reelflow_writer, reelflow_reader")
+
+    def test_writer_publishes_and_reader_reads(self, roles: Server) -> None:
+        with (
+            closing(PostgresStore(roles.url("reelflow_writer"))) as writer,
+            closing(PostgresStore(roles.url("reelflow_reader"))) as reader,
+        ):
+            assert reader.live() is None
+            publish(writer, 8, 1)
+            delta(writer, 1, (3,), base=1)
+            assert RecommendationReader(reader).get(3).model_version == "hour-1"
+            assert videos(reader, 4) == expected(8, 1)
+            assert [row.video_id for row in reader.read_fallback("all", 1)] == [1_000_501]
+            assert [record.version for record in reader.publications()] == [2, 1]
+            assert len(reader.switches()) == 2
+            assert reader.read_row(3, 101) is not None
+            with reader.snapshot() as snapshot:
+                assert snapshot.users_of(2) == [3]
+                assert snapshot.showing([101]) == [(3, 101)]
+                assert [record.version for record in snapshot.publications()] == [1, 2]
+            publish(writer, 9, keep=0)
+            assert videos(reader, 3) == expected(9, 2)
+            assert roles.partitions() == ["full_lists_3"]
+            writer.erase(3)
+            assert videos(reader, 3) == []
+        sql = "SELECT video_id FROM recommendations WHERE user_id = 4 ORDER BY rank"
+        assert [row for (row,) in roles.run(sql, user="reelflow_reader")] == expected(9, 2)
+
+    def test_writer_sees_the_snapshots_of_readers(self, roles: Server) -> None:
+        """Else it would drop what they read."""
+        with (
+            closing(PostgresStore(roles.url("reelflow_writer"))) as writer,
+            closing(PostgresStore(roles.url("reelflow_reader"))) as reader,
+        ):
+            publish(writer, 8, 1)
+            with reader.snapshot() as snapshot:
+                publish(writer, 9, 2, keep=0)
+                assert [row.video_id for row in snapshot.read(1, 9)] == expected(8, 1)
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "INSERT INTO live_lists VALUES (1, 1)",
+            "UPDATE publication_log SET status = 'failed'",
+            "DELETE FROM delta_lists",
+            "DELETE FROM recommendations",
+            "DROP TABLE full_lists",
+            "SELECT * FROM staged_rows",
+            "SELECT * FROM full_lists_1",
+            "CREATE TABLE reelflow.mine (a integer)",
+            "CREATE TABLE public.mine (a integer)",
+        ],
+    )
+    def test_reader_cannot_do_anything_else(self, roles: Server, sql: str) -> None:
+        with closing(PostgresStore(roles.url("reelflow_writer"))) as writer:
+            publish(writer, 8, 1)
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
+            roles.run(sql, user="reelflow_reader")
+
+    def test_writer_cannot_do_anything_elsewhere(self, roles: Server) -> None:
+        roles.run("DROP TABLE IF EXISTS public.payments")
+        roles.run("CREATE TABLE public.payments (a integer)")
+        for sql in (
+            "SELECT * FROM public.payments",
+            "CREATE TABLE public.mine (a integer)",
+            "CREATE SCHEMA mine",
+            "CREATE ROLE x",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                roles.run(sql, user="reelflow_writer")
+        roles.run("DROP TABLE public.payments")
+
+    def test_missing_rights_are_reported_with_what_to_do(self, roles: Server) -> None:
+        with closing(PostgresStore(roles.url("reelflow_writer"))) as writer:
+            publish(writer, 8, 1)
+        reader = PostgresStore(roles.url("reelflow_reader"))
+        with pytest.raises(ReelflowError, match=r"cannot publish: permission denied .*apply serving/postgres/roles\.sql"):
+            publish(reader, 9, 2)
+        roles.run("CREATE ROLE stranger LOGIN")
+        try:
+            for use in (PostgresStore.live, PostgresStore.next_generation):
+                with pytest.raises(ReelflowError, match=r"permission denied .*apply serving/postgres/roles\.sql"):
+                    use(PostgresStore(roles.url("stranger")))
+        finally:
+            roles.run("DROP ROLE stranger")
