@@ -45,4 +45,8 @@ def store_at(where: str | Path) -> ServingStore:
     scheme, separator, _ = str(where).partition("://")
     if not separator:
         return SqliteStore(where)
+    if scheme in ("redis", "rediss", "unix"):
+        from serving._redis import RedisStore
+
+        return RedisStore(str(where))
     raise StoreError(f"store {scheme}://...: found an unknown kind of store; expected a path; mend store.url or {URL_VARIABLE}")
