@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 from redis import exceptions
-from redis.client import Pipeline
 
 from schemas import columns as col
 from serving import _checks, _redis_layers, _redis_users, _redis_values, _rules
@@ -30,7 +29,7 @@ from serving._redis_keys import Keys
 from serving._redis_lease import Lease, take
 from serving._redis_load import Load
 from serving._redis_log import Log, entry_of, switch_of
-from serving._redis_server import Server
+from serving._redis_server import Pipeline, Server
 from serving._redis_snapshot import Live, RedisSnapshot
 
 __all__ = ["RedisStore"]

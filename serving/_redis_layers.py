@@ -10,19 +10,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import redis
-from redis.client import Pipeline
 
 from serving import _redis_users, _rules
 from serving._protocol import Status, StoreError
 from serving._redis_keys import Keys
 from serving._redis_log import Log
-from serving._redis_server import Server
+from serving._redis_server import Client, Pipeline, Server
 
 __all__ = ["clear", "erase", "lay", "refuse_missing"]
 
 
-def lay(log: Log, version: int, client: redis.Redis, keys: Keys) -> None:
+def lay(log: Log, version: int, client: Client, keys: Keys) -> None:
     """Say what a version consists of that is about to become live, and count what its readers will see.
 
     A delta lies over everything that is live. Over a full publication stay those layers that know more: deltas as of a later

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-import redis
 from redis import exceptions
 
 from serving._protocol import StoreError
 from serving._redis_keys import Keys
+from serving._redis_server import Client
 
 __all__ = ["Lease", "take"]
 
@@ -24,7 +24,7 @@ _RENEWALS = 4
 """So often a lease is renewed in the time that it lasts."""
 
 
-def take(client: redis.Redis, key: str, seconds: float) -> None:
+def take(client: Client, key: str, seconds: float) -> None:
     """Let a lease begin, or go on; within a transaction where ``client`` is one."""
     client.set(key, "", px=int(seconds * 1000))
 
@@ -32,7 +32,7 @@ def take(client: redis.Redis, key: str, seconds: float) -> None:
 class Lease:
     """The lease of a version that is being loaded."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, version: int, seconds: float) -> None:
+    def __init__(self, client: Client, keys: Keys, version: int, seconds: float) -> None:
         self._client, self._version, self._seconds = client, version, seconds
         self._key = keys.lease(version)
         self._renewed_at = time.monotonic()
@@ -67,6 +67,6 @@ class Lease:
         """
         if (late := time.monotonic() - self._renewed_at) > self._seconds:
             raise StoreError(
-                f"publication {self._version}: found its lease {late:.0f} s old, expected one of {self._seconds:.0f} s at most; "
-                "see what held this machine or its connection up, and publish again; what was live still is"
+                f"publication {self._version}: found its lease {late:.0f} s old, at most {self._seconds:.0f} s expected; "
+                "see what held it up, and publish again; what was live still is"
             )

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import redis
 
 from schemas import RECOMMENDATIONS
 from schemas import columns as col
 from serving import _checks, _redis_users, _redis_values, _rules
 from serving._redis_keys import Keys
+from serving._redis_server import Client
 from serving._redis_users import Users
 
 __all__ = ["Load"]
 
 _CHUNK_ROWS = 50_000
-_PART_USERS = 100
-"""Users a command: about 1 MB, which keeps other clients waiting for less than a millisecond."""
+_PART_ROWS, _PART_USERS = 10_000, 1_000
+"""About so many rows, and at most so many users, a command: 1 MB, which keeps other clients waiting for a millisecond."""
 
 _ORDER = [(col.USER_ID, "ascending"), (col.RANK, "ascending")]
 
@@ -34,7 +34,7 @@ class Load:
 
     def __init__(
         self,
-        client: redis.Redis,
+        client: Client,
         keys: Keys,
         version: int,
         *,
@@ -117,14 +117,15 @@ class Load:
         self._broken.difference_update(known.tolist())
         self._broken.update(users[broken].tolist())
         sent: Future[None] | None = None
-        for first in range(0, len(users), _PART_USERS):  # the next part is encoded while one is sent
-            bounds = starts[first : first + _PART_USERS + 1]
+        step = min(_PART_USERS, max(1, _PART_ROWS * len(users) // table.num_rows))
+        for first in range(0, len(users), step):  # the next part is encoded while one is sent
+            bounds = starts[first : first + step + 1]
             part = table.slice(bounds[0], bounds[-1] - bounds[0])
-            whole = not broken[first : first + _PART_USERS].any()
+            whole = not broken[first : first + step].any()
             values = _redis_values.encode(part, bounds - bounds[0], ranks=not whole)
             pairs = zip(*values, strict=True)
             flat = [value for pair in pairs for value in pair]
-            names = self._keys.of_users(self._version, users[first : first + _PART_USERS].tolist())
+            names = self._keys.of_users(self._version, users[first : first + step].tolist())
             if sent is not None:
                 sent.result()
             sent = sender.submit(self._send, dict(zip(names, flat, strict=True)))

@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from redis.client import Pipeline
-
 from serving import _rules
 from serving._protocol import Action, Publication, PublicationRecord, Status, Switch, from_text, to_text
 from serving._redis_keys import Keys
+from serving._redis_server import Pipeline
 
 __all__ = ["Entry", "Log", "entry_of", "switch_of", "to_json"]
 

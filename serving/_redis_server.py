@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
-from redis.client import Pipeline
 from redis.retry import Retry
 
 from serving._protocol import StoreError
 
-__all__ = ["PASSWORD_VARIABLE", "Server"]
+__all__ = ["PASSWORD_VARIABLE", "Client", "Pipeline", "Server"]
+
+# Any: redis-py declares each reply as text or bytes, by an option that no type shows. Ours are bytes.
+Client: TypeAlias = Any
+"""A ``redis.Redis``."""
+Pipeline: TypeAlias = Any
+"""A ``redis.client.Pipeline``."""
+
 
 PASSWORD_VARIABLE = "REELFLOW_STORE_PASSWORD"
 _T = TypeVar("_T")
@@ -37,7 +43,7 @@ class Server:
         password = os.environ.get(PASSWORD_VARIABLE)
         try:
             self.where = _told(url)
-            self.client = redis.Redis.from_url(
+            self.client: Client = redis.Redis.from_url(
                 url,
                 **({"password": password} if password else {}),
                 socket_connect_timeout=_CONNECT_SECONDS,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import redis
 
 from serving import _checks, _redis_users, _redis_values
 from serving._protocol import PublicationRecord, Recommendation, StoreError, UserList
 from serving._redis_keys import Keys
 from serving._redis_log import Entry, entry_of
+from serving._redis_server import Client
 
 __all__ = ["Live", "RedisSnapshot"]
 
@@ -37,7 +37,7 @@ class Live:
 class RedisSnapshot:
     """One version; nothing is locked. Every read sees that the version is still there, in the same step."""
 
-    def __init__(self, client: redis.Redis, keys: Keys, live: Live | None, where: str) -> None:
+    def __init__(self, client: Client, keys: Keys, live: Live | None, where: str) -> None:
         self._client, self._keys, self._of_live, self._where = client, keys, live, where
         self._layers: dict[int, PublicationRecord] = {}
 

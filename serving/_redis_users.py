@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import redis
-from redis.client import Pipeline
 
 from serving._redis_keys import Keys
+from serving._redis_server import Client, Pipeline
 from serving._redis_values import HEAD_BYTES, count
 
 __all__ = ["Users", "delete", "note", "parts", "pieces", "rows_seen", "users_of", "without"]
@@ -31,13 +30,13 @@ def note(pipe: Pipeline, keys: Keys, version: int, number: int, users: Users) ->
     pipe.hset(keys.pieces(version), str(number), bounds)
 
 
-def pieces(client: redis.Redis, keys: Keys, version: int) -> Iterator[tuple[int, Users]]:
+def pieces(client: Client, keys: Keys, version: int) -> Iterator[tuple[int, Users]]:
     """Yield a version's pieces by number."""
     for number in sorted(map(int, client.hkeys(keys.pieces(version)))):
         yield number, np.frombuffer(client.get(keys.piece(version, number)) or b"", "<i8")
 
 
-def without(client: redis.Redis, keys: Keys, version: int, user_id: int) -> list[tuple[int, Users]]:
+def without(client: Client, keys: Keys, version: int, user_id: int) -> list[tuple[int, Users]]:
     """The pieces that hold a user, by number, as they are without."""
     found = []
     for number, bounds in client.hgetall(keys.pieces(version)).items():
@@ -48,13 +47,13 @@ def without(client: redis.Redis, keys: Keys, version: int, user_id: int) -> list
     return found
 
 
-def users_of(client: redis.Redis, keys: Keys, version: int) -> Users:
+def users_of(client: Client, keys: Keys, version: int) -> Users:
     """Everybody whose list a version wrote, ascending."""
     found = [users for _, users in pieces(client, keys, version)]
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
-def rows_seen(client: redis.Redis, keys: Keys, layers: Sequence[int], users: Users) -> tuple[int, int]:
+def rows_seen(client: Client, keys: Keys, layers: Sequence[int], users: Users) -> tuple[int, int]:
     """How many of these users a reader sees with a list, and how many rows.
 
     Args:
@@ -77,7 +76,7 @@ def rows_seen(client: redis.Redis, keys: Keys, layers: Sequence[int], users: Use
     return seen, rows
 
 
-def delete(client: redis.Redis, keys: Keys, version: int) -> None:
+def delete(client: Client, keys: Keys, version: int) -> None:
     """Remove a version's lists, and then what it knows of its users; a start at the end of one that was broken off."""
     for number, users in pieces(client, keys, version):
         for part in parts(len(users)):

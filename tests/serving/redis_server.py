@@ -43,9 +43,9 @@ class RedisServer:
             try:
                 with self.client as client:
                     client.ping()
-                return
+                    break
             except exceptions.AuthenticationError:
-                return
+                break
             except exceptions.RedisError:
                 assert time.monotonic() < deadline, "the server does not start"
                 time.sleep(0.02)
