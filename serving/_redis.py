@@ -28,14 +28,13 @@ from serving._protocol import (
 from serving._redis_keys import Keys
 from serving._redis_lease import Lease, take
 from serving._redis_load import Load
-from serving._redis_log import Log, entry_of, switch_of
+from serving._redis_log import Log, entry_of, refuse_unless_loading, switch_of
 from serving._redis_server import Pipeline, Server
 from serving._redis_snapshot import Live, RedisSnapshot
 
 __all__ = ["RedisStore"]
 
 _LOG = logging.getLogger(__name__)
-_BECAUSE = "its lease in the store ran out; see what held the publisher up, and publish again"
 
 
 class RedisStore:
@@ -112,14 +111,14 @@ class RedisStore:
         """
 
         def work(pipe: Pipeline) -> PublicationRecord:
-            log = self._log(pipe)
+            log = Log(pipe, self._keys)
             record = log.roll_back(to_version, at=self._now(), reason=reason)
             pipe.multi()
             log.write(pipe, self._keys)
             return record
 
         with self._server.translated("roll back"):
-            return self._server.transact([self._keys.publications], work)
+            return self._server.transact(Log.watched(self._keys), work)
 
     def erase(self, user_id: int) -> list[Erased]:
         """Remove a user's rows from every version in one transaction.
@@ -130,14 +129,13 @@ class RedisStore:
         client, keys = self._server.client, self._keys
 
         def work(pipe: Pipeline) -> list[Erased]:
-            log = self._log(pipe)
-            versions = sorted(map(int, client.smembers(keys.holding)))
-            names = [name for version in versions for name in keys.of_users(version, [user_id])]
+            log = Log(pipe, self._keys)
+            names = [name for version in log.held for name in keys.of_users(version, [user_id])]
             if not names:
                 return []
             pipe.watch(*names)  # a publisher may be writing them
-            held = dict(zip(versions, map(_redis_values.count, pipe.mget(names[::2])), strict=True))
-            pieces = {version: _redis_users.without(client, keys, version, user_id) for version in versions if held[version]}
+            held = dict(zip(log.held, map(_redis_values.count, pipe.mget(names[::2])), strict=True))
+            pieces = {version: _redis_users.without(client, keys, version, user_id) for version in log.held if held[version]}
             _redis_layers.erase(log, held)
             pipe.multi()
             pipe.delete(*names)
@@ -148,7 +146,7 @@ class RedisStore:
             return [Erased(version, rows) for version, rows in held.items() if rows]
 
         with self._server.translated("erase a user"):
-            return self._server.transact([keys.publications, keys.holding], work)
+            return self._server.transact(Log.watched(keys), work)
 
     # ------------------------------------------------------------------------------------------------------- reading
 
@@ -203,7 +201,7 @@ class RedisStore:
         """
 
         def work(pipe: Pipeline) -> tuple[int, Literal[Status.LOADING, Status.SUPERSEDED]]:
-            log = self._log(pipe)
+            log = Log(pipe, self._keys)
             for version in log.with_status(Status.LOADING):
                 if not pipe.exists(self._keys.lease(version)):
                     log.set_status(version, Status.FAILED)
@@ -213,10 +211,11 @@ class RedisStore:
             pipe.multi()
             log.write(pipe, self._keys)
             if status is Status.LOADING:
+                pipe.sadd(self._keys.holding, version)
                 take(pipe, self._keys.lease(version), self._lease_seconds)
             return version, status
 
-        return self._server.transact([self._keys.publications], work)
+        return self._server.transact(Log.watched(self._keys), work)
 
     def _load_fallback(self, version: int, lists: pa.Table) -> None:
         """Write the checked fallback lists, each as one value."""
@@ -237,7 +236,7 @@ class RedisStore:
             _redis_users.note(pipe, self._keys, version, number, users)
             pipe.hget(self._keys.publications, str(version))
             *_, value = pipe.execute()
-        _rules.refuse_unless_loading(version, _status(value), _BECAUSE)
+        refuse_unless_loading(version, _status(value))
 
     def _verify(self, version: int, load: Load) -> tuple[int, int]:
         """Compare what the server holds with what was handed in; note and return its users and rows.
@@ -247,8 +246,8 @@ class RedisStore:
         """
 
         def work(pipe: Pipeline) -> tuple[int, int]:
-            log = self._log(pipe)
-            _rules.refuse_unless_loading(version, log.status(version), _BECAUSE)
+            log = Log(pipe, self._keys)
+            refuse_unless_loading(version, log.status(version))
             entry = log[version]
             users, rows = load.users + entry.own_users, load.rows + entry.own_rows  # less by who was erased
             _rules.refuse_incomplete(version, rows, load.rows, delta=entry.record.base is not None)
@@ -259,14 +258,14 @@ class RedisStore:
             log.write(pipe, self._keys)
             return users, rows
 
-        return self._server.transact([self._keys.publications], work)
+        return self._server.transact(Log.watched(self._keys), work)
 
     def _switch(self, version: int, publication: Publication, keep_versions: int) -> Literal[Status.LIVE, Status.SUPERSEDED]:
         """Make a loaded version live if it still is the newest: the one transaction that readers notice."""
 
         def work(pipe: Pipeline) -> Literal[Status.LIVE, Status.SUPERSEDED]:
-            log = self._log(pipe)
-            _rules.refuse_unless_loading(version, log.status(version), _BECAUSE)
+            log = Log(pipe, self._keys)
+            refuse_unless_loading(version, log.status(version))
             newest = log.is_newest(publication)
             if newest:
                 _redis_layers.lay(log, version, self._server.client, self._keys)
@@ -280,13 +279,13 @@ class RedisStore:
                 pipe.set(self._keys.kept(version), "")
             return Status.LIVE if newest else Status.SUPERSEDED
 
-        return self._server.transact([self._keys.publications], work)
+        return self._server.transact(Log.watched(self._keys), work)
 
     def _abandon(self, version: int, load: Load) -> None:
         """Remove what was loaded and mark the version as failed; left to a later publisher where the server refuses."""
 
         def work(pipe: Pipeline) -> None:
-            log = self._log(pipe)
+            log = Log(pipe, self._keys)
             pipe.multi()
             pipe.unlink(self._keys.fallback(version))
             if log.status(version) is Status.LOADING:
@@ -297,7 +296,7 @@ class RedisStore:
             value = self._server.client.hget(self._keys.publications, str(version))
             if _status(value) in (Status.LOADING, Status.FAILED):  # first, so that there is memory for what follows
                 load.remove()
-            self._server.transact([self._keys.publications], work)
+            self._server.transact(Log.watched(self._keys), work)
         self._clear()
 
     def _clear(self) -> None:
@@ -311,9 +310,6 @@ class RedisStore:
             _LOG.warning(
                 "store %s: lists of old versions were not removed (%s); the next publication will", self._server.where, error
             )
-
-    def _log(self, pipe: Pipeline) -> Log:
-        return Log(pipe.hvals(self._keys.publications))
 
     def _live_of(self, value: bytes | None) -> Live | None:
         """Read what is live; parsed once for as long as it stays the same."""
@@ -332,6 +328,6 @@ class RedisStore:
         return self._clock().replace(microsecond=0)
 
 
-def _status(value: bytes | None) -> Status:
-    """Where a version stands; as failed where the log was lost, with a server that kept nothing."""
-    return entry_of(value).record.status if value else Status.FAILED
+def _status(value: bytes | None) -> Status | None:
+    """Where a version stands, by what the log says of it."""
+    return entry_of(value).record.status if value else None

@@ -91,22 +91,21 @@ def clear(server: Server, keys: Keys, since: float) -> None:
 
     def work(pipe: Pipeline) -> dict[int, bool]:
         """Which versions are dead, and whether their lists are; readers are told first."""
-        log = Log(pipe.hvals(keys.publications))
+        log = Log(pipe, keys)
         shown = log.shown(since)
         dead = {}
-        for version in sorted(map(int, server.client.smembers(keys.holding))):
-            entry = log[version]
-            status, removed_at = entry.record.status, entry.removed_at
+        for version in log.held:
+            status = log.status(version)
             orphan = status is Status.LOADING and not pipe.exists(keys.lease(version))
-            gone = removed_at is not None and removed_at <= since
-            if orphan or gone or status in (Status.FAILED, Status.SUPERSEDED):
+            gone = status is Status.REMOVED and (log[version].removed_at or 0) <= since
+            if orphan or gone or status in (None, Status.FAILED, Status.SUPERSEDED):
                 dead[version] = version not in shown
         pipe.multi()
         if dead:
             pipe.delete(*map(keys.kept, dead))
         return dead
 
-    for version, lists in server.transact([keys.publications], work).items():
+    for version, lists in server.transact(Log.watched(keys), work).items():
         server.client.unlink(keys.fallback(version))
         if lists:
             _redis_users.delete(server.client, keys, version)

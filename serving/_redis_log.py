@@ -6,17 +6,16 @@ All of it is read, changed by the rules that hold in every store, and written ba
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from serving import _rules
-from serving._protocol import Action, Publication, PublicationRecord, Status, Switch, from_text, to_text
+from serving._protocol import Action, Publication, PublicationRecord, Status, StoreError, Switch, from_text, to_text
 from serving._redis_keys import Keys
 from serving._redis_server import Pipeline
 
-__all__ = ["Entry", "Log", "entry_of", "switch_of", "to_json"]
+__all__ = ["Entry", "Log", "entry_of", "refuse_unless_loading", "switch_of", "to_json"]
 
 _KEPT = (Status.LIVE, Status.RETIRED, Status.ROLLED_BACK)
 
@@ -37,19 +36,31 @@ class Entry:
 
 
 class Log:
-    """All versions, to be read and changed within a transaction."""
+    """The versions that still matter, to be read and changed within a transaction: those that may have keys of their own.
 
-    def __init__(self, found: Iterable[bytes]) -> None:
-        self._entries = {entry.record.version: entry for entry in map(entry_of, found)}
+    What failed, was superseded or removed, and is cleared, stays on record and is not looked at again, however many there are.
+    """
+
+    def __init__(self, pipe: Pipeline, keys: Keys) -> None:
+        """Read it; the transaction watches ``Log.watched``."""
+        self.held = sorted(map(int, pipe.smembers(keys.holding)))
+        found = pipe.hmget(keys.publications, self.held) if self.held else []
+        self._entries = {entry.record.version: entry for entry in map(entry_of, filter(None, found))}
+        self._begun = int(pipe.hlen(keys.publications))
         self._changed: set[int] = set()
         self._switches: list[Switch] = []
+
+    @staticmethod
+    def watched(keys: Keys) -> list[str]:
+        """What a transaction that reads it depends on."""
+        return [keys.publications, keys.holding]
 
     def __getitem__(self, version: int) -> Entry:
         return self._entries[version]
 
-    def status(self, version: int) -> Status:
-        """Where a version stands; failed where the server has lost the log."""
-        return self._entries[version].record.status if version in self._entries else Status.FAILED
+    def status(self, version: int) -> Status | None:
+        """Where a version stands; None where the server has lost the log."""
+        return self._entries[version].record.status if version in self._entries else None
 
     @property
     def live(self) -> Entry | None:
@@ -58,7 +69,7 @@ class Log:
 
     @property
     def records(self) -> list[PublicationRecord]:
-        """Every version, newest first."""
+        """These versions, newest first."""
         return [self._entries[version].record for version in sorted(self._entries, reverse=True)]
 
     def with_status(self, *statuses: Status) -> list[int]:
@@ -92,7 +103,7 @@ class Log:
 
     def enter(self, publication: Publication, status: Status) -> int:
         """Add a publication and return its version."""
-        version = max(self._entries, default=0) + 1
+        version = self._begun + 1
         base = self._entries.get(publication.base or 0)
         self.change(
             Entry(
@@ -160,6 +171,21 @@ class Log:
     def _note(self, action: Action, before: Entry | None, version: int, *, at: datetime, reason: str) -> None:
         old = before.record.version if before else None
         self._switches.append(Switch(at=at, action=action, from_version=old, to_version=version, reason=reason))
+
+
+def refuse_unless_loading(version: int, status: Status | None) -> None:
+    """Stop a publisher whose version was given up by another one, or lost by the server.
+
+    Raises:
+        StoreError: the version is not loading.
+    """
+    if status is None:
+        raise StoreError(
+            f"publication {version}: found no record of it in the store, expected it loading; the server has lost its data, "
+            "as one that keeps none on disk does when it is restarted; publish again"
+        )
+    because = "its lease in the store ran out; see what held the publisher up, and publish again"
+    _rules.refuse_unless_loading(version, status, because)
 
 
 def to_json(entry: Entry) -> str:

@@ -42,7 +42,7 @@ def encode(table: pa.Table, starts: npt.NDArray[np.int64], *, ranks: bool = Fals
     Returns:
         Each user's list, and what led to it.
     """
-    columns = {name: table[name].combine_chunks() for name in RECOMMENDATIONS.columns}
+    columns = {name: table[name].chunk(0) for name in RECOMMENDATIONS.columns}
     reasons, reason = _interned(columns[col.REASON], starts)
     parts: list[Any] = [_HEAD, pc.cast(pa.array(np.diff(starts)), pa.string())]
     if ranks:
@@ -79,11 +79,8 @@ def recommendations(value: bytes, k: int) -> list[Recommendation]:
     """Read the first ``k`` rows of a list."""
     read = json.loads(value)
     texts = read["reasons"]
-    rows = zip(read["videos"][:k], read["scores"], read["sources"], read["reason"], strict=False)
-    return [
-        Recommendation(rank, video, float(score), sources, texts[reason])
-        for rank, (video, score, sources, reason) in enumerate(rows, 1)
-    ]
+    scores, reasons = map(float, read["scores"]), map(texts.__getitem__, read["reason"])
+    return list(map(Recommendation, range(1, k + 1), read["videos"], scores, read["sources"], reasons))
 
 
 def full_row(user_id: int, value: bytes, why: bytes, video_id: int) -> dict[str, Any] | None:
