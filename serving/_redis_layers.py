@@ -89,24 +89,25 @@ def clear(server: Server, keys: Keys, since: float) -> None:
     Lists of a version that is removed itself stay as long as a kept one shows them, its fallback lists do not.
     """
 
-    def work(pipe: Pipeline) -> dict[int, bool]:
-        """Which versions are dead, and whether their lists are; readers are told first."""
+    def work(pipe: Pipeline) -> list[tuple[int, bool, bool]]:
+        """Which versions are dead, whether their lists are, and whether nobody need bury them; readers are told first."""
         log = Log(pipe, keys)
         shown = log.shown(since)
-        dead = {}
+        dead = []
         for version in log.held:
             status = log.status(version)
             orphan = status is Status.LOADING and not pipe.exists(keys.lease(version))
             gone = status is Status.REMOVED and (log[version].removed_at or 0) <= since
             if orphan or gone or status in (None, Status.FAILED, Status.SUPERSEDED):
-                dead[version] = version not in shown
+                dead.append((version, version not in shown, not orphan))
         pipe.multi()
         if dead:
-            pipe.delete(*map(keys.kept, dead))
+            pipe.delete(*(keys.kept(version) for version, _, _ in dead))
         return dead
 
-    for version, lists in server.transact(Log.watched(keys), work).items():
+    for version, lists, buried in server.transact(Log.watched(keys), work):
         server.client.unlink(keys.fallback(version))
         if lists:
             _redis_users.delete(server.client, keys, version)
-            server.client.srem(keys.holding, version)
+            if buried:
+                server.client.srem(keys.holding, version)
