@@ -243,7 +243,7 @@ class TestUsers:
             client = login(user)._server.client
             for command in (["FLUSHALL"], ["KEYS", "*"], ["CONFIG", "GET", "*"], ["SET", "others", "1"], ["GET", "others"],
                             ["ACL", "LIST"], ["EVAL", "return 1", "0"], ["SHUTDOWN"], ["CLIENT", "LIST"]):  # fmt: skip
-                with pytest.raises(Exception, match="no permissions|NOPERM"):
+                with pytest.raises(Exception, match=r"no permissions|NOPERM"):
                     client.execute_command(*command)
 
 
