@@ -40,6 +40,7 @@ class TestUrls:
             f"redis://me:{SECRET}@127.0.0.1:6379",
             "redis://h:99999999/0",
             "redis://h/0?bogus=1",
+            "redis://h/0?decode_responses=1",
             "redis://[::1/0",
             "unix://?db=x",
         ],
