@@ -28,7 +28,7 @@ _PART_ROWS = 10_000
 _SENDERS = 2
 """So many threads encode and send: Arrow and the network let others go on meanwhile."""
 _COMMAND_USERS = 20
-"""Users whose lists one command sets. With one, publishing takes 1.3 times as long; many keep other clients waiting."""
+"""Users whose lists one command sets. With one, sending costs twice as much; many keep other clients waiting."""
 
 _ORDER = [(col.USER_ID, "ascending"), (col.RANK, "ascending")]
 
