@@ -7,7 +7,7 @@ collected and sorted; lists that were written before are then read back and writ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from typing import Any
 
@@ -24,9 +24,11 @@ from serving._redis_users import Users
 __all__ = ["Load"]
 
 _CHUNK_ROWS = 50_000
-_PART_ROWS = 25_000
+_PART_ROWS = 10_000
+_SENDERS = 2
+"""So many threads encode and send: Arrow and the network let others go on meanwhile."""
 _COMMAND_USERS = 20
-"""Users whose lists one command sets. With one, publishing takes 1.3 times as long; many keep other clients waiting."""
+"""Users whose lists one command sets. With one, sending costs twice as much; many keep other clients waiting."""
 
 _ORDER = [(col.USER_ID, "ascending"), (col.RANK, "ascending")]
 
@@ -69,9 +71,9 @@ class Load:
         Raises:
             StoreError: a row breaks a rule, or the version is not being loaded any more.
         """
-        with ThreadPoolExecutor(1, thread_name_prefix="reelflow-redis") as sender:
+        with ThreadPoolExecutor(_SENDERS, thread_name_prefix="reelflow-redis") as senders:
             for table in _by_user(_checks.chunks(batches, _CHUNK_ROWS)):
-                self._write(table, sender)
+                self._write(table, senders)
                 self.rows += table.num_rows
 
     def missing(self) -> int:
@@ -102,7 +104,7 @@ class Load:
             first.append({**told, "distinct_videos": len({row[col.VIDEO_ID] for row in rows})})
         _rules.refuse_broken(len(self._broken), self.users, first)
 
-    def _write(self, table: pa.Table, sender: ThreadPoolExecutor) -> None:
+    def _write(self, table: pa.Table, senders: ThreadPoolExecutor) -> None:
         """Write the lists of a table's users, of which none stands in the table before unless rows came out of order."""
         starts, broken = _examined(table)
         users = table[col.USER_ID].to_numpy()[starts[:-1]]
@@ -119,20 +121,20 @@ class Load:
         self.users += len(new)
         self._broken.difference_update(known.tolist())
         self._broken.update(users[broken].tolist())
-        sent: Future[None] | None = None
         step = max(1, _PART_ROWS * len(users) // table.num_rows)
-        for first in range(0, len(users), step):  # the next part is encoded while one is sent
+        sent = []
+        for first in range(0, len(users), step):
             bounds = starts[first : first + step + 1]
             part = table.slice(bounds[0], bounds[-1] - bounds[0])
             whole = not broken[first : first + step].any()
-            values = _redis_values.encode(part, bounds - bounds[0], ranks=not whole)
-            if sent is not None:
-                sent.result()
-            sent = sender.submit(self._send, users[first : first + step].tolist(), *values)
-        if sent is not None:
-            sent.result()
+            own = users[first : first + step].tolist()
+            sent.append(senders.submit(self._send, own, part, bounds - bounds[0], ranks=not whole))
+        for done in sent:
+            done.result()
 
-    def _send(self, users: list[int], lists: list[bytes], whys: list[bytes]) -> None:
+    def _send(self, users: list[int], table: pa.Table, starts: Users, *, ranks: bool) -> None:
+        """Encode lists and set them."""
+        lists, whys = _redis_values.encode(table, starts, ranks=ranks)
         self._go_on()
         names = self._keys.of_users(self._version, users)
         values = zip(names, chain.from_iterable(zip(lists, whys, strict=True)), strict=True)

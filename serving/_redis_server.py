@@ -53,6 +53,8 @@ class Server:
             )
             pool = self.client.connection_pool
             pool.connection_class(**pool.connection_kwargs)  # does not connect; refuses options that there are not
+            if pool.connection_kwargs.get("decode_responses"):
+                raise TypeError("unexpected option 'decode_responses'")
         except (ValueError, TypeError, exceptions.RedisError) as error:
             # Other texts may hold what was taken for a port, which may be half a password.
             found = str(error) if isinstance(error, TypeError) else "it cannot be taken apart"

@@ -241,7 +241,7 @@ class TestReaders:
         thread = threading.Thread(target=read)
         thread.start()
         version = 2
-        for hours in range(2, 102):
+        for hours in range(2, 52):
             version = delta(store, hours, (1, 2), base=version, keep=1).version
         done.set()
         thread.join(30)

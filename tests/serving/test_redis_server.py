@@ -40,6 +40,7 @@ class TestUrls:
             f"redis://me:{SECRET}@127.0.0.1:6379",
             "redis://h:99999999/0",
             "redis://h/0?bogus=1",
+            "redis://h/0?decode_responses=1",
             "redis://[::1/0",
             "unix://?db=x",
         ],
@@ -243,7 +244,7 @@ class TestUsers:
             client = login(user)._server.client
             for command in (["FLUSHALL"], ["KEYS", "*"], ["CONFIG", "GET", "*"], ["SET", "others", "1"], ["GET", "others"],
                             ["ACL", "LIST"], ["EVAL", "return 1", "0"], ["SHUTDOWN"], ["CLIENT", "LIST"]):  # fmt: skip
-                with pytest.raises(Exception, match="no permissions|NOPERM"):
+                with pytest.raises(Exception, match=r"no permissions|NOPERM"):
                     client.execute_command(*command)
 
 
