@@ -28,7 +28,7 @@ LISTED = tuple(field for field in RECOMMENDATIONS.fields if field.name not in (c
 """What a list holds of each video."""
 
 STORAGE = "WITH (toast_tuple_target = 8160)"
-"""A list of 100 videos is one page, read at once. By default it is compressed further, which took a third of the load's time."""
+"""A list of 100 videos is one page, read at once. By default it is compressed further: a third of the load's time."""
 
 _LAST = tuple(field.name for field in LISTED if field.name not in FALLBACK_RECOMMENDATIONS.columns)
 """Columns that came later: the last of the view, so that apps that read `SELECT *` by position go on as before."""
