@@ -6,7 +6,7 @@ CODE := conf schemas models jobs serving dags scripts benchmarks tests
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help set-up set-up-reelflow run up rollback test test-airflow test-quick lint format bench bench-quality tune fuzz docs lock clean
+.PHONY: help set-up set-up-reelflow run up serve rollback test test-airflow test-quick lint audit format bench bench-quality tune fuzz docs lock clean
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -23,6 +23,10 @@ run: set-up ## Logs to recommendations, by Airflow [RAW=DIR AS_OF=ISO WORKSPACE=
 
 up: set-up ## Airflow with its UI at http://127.0.0.1:8080 [WORKSPACE=DIR PORT=N]
 	@$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(if $(PORT),PORT="$(PORT)") $(BIN)/python scripts/up.py
+
+serve: set-up-reelflow ## Recommendations over HTTP, and a page to look at them: http://127.0.0.1:8090 [WORKSPACE=DIR PORT=N AT=ISO]
+	@$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(BIN)/python -m serving.http --page $(if $(PORT),--port "$(PORT)") \
+		$(if $(AT),--at "$(AT)")
 
 rollback: set-up-reelflow ## The publication before is live again, models and index with it [REASON="..." BY=WHO TO=VERSION WORKSPACE=DIR]
 	@$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(BIN)/python -m jobs.rollback --reason "$(REASON)" \
@@ -44,6 +48,9 @@ lint: set-up-reelflow ## Formatting, style, types, layers
 	$(BIN)/ruff check $(wildcard $(CODE))
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: set-up-reelflow ## Known vulnerabilities of the locked packages
+	@$(BIN)/python scripts/audit.py
 
 format: set-up-reelflow ## Put the code into the form that lint expects
 	$(BIN)/ruff format $(wildcard $(CODE))

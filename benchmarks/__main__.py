@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "towers", "recommend", "index", "store", "store_postgres", "etl", "features", "gate")
+NAMES = ("wals", "towers", "recommend", "index", "store", "store_postgres", "store_redis", "etl", "features", "gate")
 
 
 def main() -> None:

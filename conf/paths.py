@@ -18,6 +18,8 @@ class Paths(Section):
     """Tables between stages."""
     cold: Path
     """Where ``jobs.archive`` moves old partitions; may be another file system, and serves one lake."""
+    erased: Path
+    """Who was erased, as keyed hashes; to be kept as long as the raw logs."""
     bundles: Path
     """Model bundles."""
     store: Path

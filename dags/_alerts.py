@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import smtplib
-import sqlite3
 import urllib.request
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 
 from _runs import Kind, kind_of
 from _settings import Alerts, Settings
 from _stages import Stages
+from _store import live_now
 from airflow.sdk import BaseHook, BaseNotifier, Context
 from airflow.sdk.exceptions import AirflowFailException
 
@@ -125,26 +123,10 @@ class Alarm(BaseNotifier):
             kind=kind,
             window=said,
             what=what,
-            live=live_now(self._settings.store),
+            live=live_now(self._settings),
             next_step=f"{step}. docs/operations.md has more",
             link=str(getattr(ti, "log_url", "") or ""),
         )
-
-
-def live_now(store: Path) -> str:
-    """What readers see at this moment, from the store alone."""
-    if not store.exists():
-        return "nothing was ever published"
-    query = "SELECT version, as_of, model_version, users, published_at FROM publications WHERE status = 'live'"
-    try:
-        with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True, timeout=5)) as connection:
-            row = connection.execute(query).fetchone()
-    except sqlite3.Error as error:
-        return f"the store cannot be read: {error}"
-    if row is None:
-        return "nothing was ever published"
-    version, as_of, model_version, users, published_at = row
-    return f"version {version} ({model_version}) as of {as_of}, {users:,} users, published at {published_at}"
 
 
 def send_mail(alerts: Alerts, alert: Alert) -> None:

@@ -38,7 +38,9 @@ class Settings:
     runs: Path
     """Where stages leave reports and the verdict."""
     store: Path
-    """The serving store, which alerts read to say what is live."""
+    """The serving store's file, which alerts read to say what is live."""
+    store_url: str | None
+    """The server that is the serving store instead."""
     driver_memory: str
     """Heap of a Spark driver."""
     retries: int
@@ -96,6 +98,7 @@ def read_settings() -> Settings:
         home=home,
         runs=home / Path(merged["paths"]["runs"]).expanduser(),
         store=home / Path(merged["paths"]["store"]).expanduser(),
+        store_url=merged["store"]["url"],
         driver_memory=str(merged["spark"]["driver_memory"]),
         retries=int(os.environ.get("REELFLOW_RETRIES") or 2),
         retry_delay=timedelta(seconds=float(os.environ.get("REELFLOW_RETRY_SECONDS") or 120)),

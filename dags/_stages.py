@@ -11,6 +11,7 @@ from typing import Any
 
 from _runs import Kind, kind_of, refuse_common_end
 from _settings import Settings
+from _store import store_of_connection
 from _window import DAY, Window, window_of
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.providers.standard.operators.bash import BashOperator
@@ -38,7 +39,8 @@ class _Stage:
             raise AirflowSkipException(why)
         started = time.monotonic()
         try:
-            return super().execute(context)
+            with store_of_connection():
+                return super().execute(context)
         except AirflowException as error:
             if _MENDABLE.search(str(error)):
                 raise AirflowFailException(

@@ -6,16 +6,13 @@ whole in the cold folder, or in both; after a crash the same command goes on fro
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
 
-from jobs._recipe import canonical
 from jobs._swap import flush, swap
-from jobs._tables import ARCHIVED, MANIFEST, Lake, Manifest, Partition, TableError
-from models.bundle import sha256
+from jobs._tables import ARCHIVED, MANIFEST, Lake, Manifest, Partition, TableError, damage
 from schemas import Table
 
 _CHUNK_BYTES = 1 << 20
@@ -29,7 +26,7 @@ def to_cold(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Manif
     """
     manifest, live, target = described(lake, table, partition), lake.path(table, partition), cold.path(table, partition)
     text = (live / MANIFEST).read_bytes()
-    if _text(target) != text or _damage(target, manifest):
+    if _text(target) != text or damage(target, manifest):
         staged = cold.staging(table)
         _copy(live, staged, manifest, text)
         _discard(target, staged)
@@ -63,9 +60,15 @@ def from_cold(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Man
         _copy(source, staged, manifest, (source / MANIFEST).read_bytes())
         swap(staged, live)
     _flush_up(live, lake.root)
-    _discard(source, cold.staging(table))
-    _prune(source.parent, cold.root)
+    remove(cold, table, partition)
     return manifest
+
+
+def remove(place: Lake, table: Table, partition: Partition) -> None:
+    """Remove a partition for good, live, archived or cold: first out of the way, in one step."""
+    folder = place.path(table, partition)
+    _discard(folder, place.staging(table))
+    _prune(folder.parent, place.root)
 
 
 def restorable(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Manifest | None:
@@ -97,7 +100,7 @@ def restorable(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Ma
             f"{_name(table, partition)}: what is live is newer (digest {found.digest[:12]}) than the copy in {source} (digest "
             f"{manifest.digest[:12]}); it stays; archive it again to replace the copy, or remove that folder"
         )
-    return manifest if _damage(live, found) else None
+    return manifest if damage(live, found) else None
 
 
 def described(place: Lake, table: Table, partition: Partition) -> Manifest:
@@ -127,8 +130,8 @@ def _copy(source: Path, staged: Path, manifest: Manifest, text: bytes) -> None:
         _flushed_copy(source / file["name"], staged / file["name"])
     _write(staged / MANIFEST, text)
     flush(staged)
-    if _damage(staged, manifest):
-        why = _damage(source, manifest) or f"the copy in {staged} is not: that file system damages what it is given"
+    if damage(staged, manifest):
+        why = damage(source, manifest) or f"the copy in {staged} is not: that file system damages what it is given"
         raise TableError(
             f"table {manifest.table}, {manifest.partition}: {why}; nothing was moved; put a good copy in its place, or make "
             "the partition again with --force"
@@ -145,17 +148,6 @@ def _flushed_copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(stream, out, _CHUNK_BYTES)
         out.flush()
         os.fsync(out.fileno())
-
-
-def _damage(folder: Path, manifest: Manifest) -> str:
-    """What is wrong with the first file that is not as the manifest says; empty if all are well."""
-    for file in manifest.files:
-        path = folder / file["name"]
-        found = sha256(path) if path.exists() else "nothing"
-        if found != file["sha256"]:
-            return f"file {path}: found sha256 {found}, expected {file['sha256']}"
-    digest = hashlib.sha256(canonical([file["sha256"] for file in manifest.files]).encode()).hexdigest()
-    return "" if digest == manifest.digest else f"{folder / MANIFEST}: its digest does not fit its files"
 
 
 def _discard(folder: Path, staging: Path) -> None:

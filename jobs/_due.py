@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -54,6 +54,10 @@ class Due:
         """Of the users."""
         return hashlib.sha256(self.users.tobytes()).hexdigest()
 
+    def without(self, user_id: int) -> Due:
+        """The same without a user."""
+        return replace(self, users=self.users[self.users != user_id])
+
 
 def find(context: Context) -> Due | str:
     """Find out whose lists are due and keep it beside the lists, or say why there is nothing to do.
@@ -66,7 +70,7 @@ def find(context: Context) -> Due | str:
     kept = read(context)
     found = _look(context, kept)
     if isinstance(found, Due) and found is not kept:
-        _write(context, found)
+        write_at(context.lists.root, found)
     return found
 
 
@@ -135,10 +139,15 @@ def _nothing_to_do(context: Context, live: PublicationRecord, publications: Sequ
 
 def read(context: Context) -> Due | None:
     """What was due when the lists of this hour were made; None where they never were."""
-    facts = read_json(_folder(context) / FACTS, "what is due", "recommend")
+    return read_at(context.lists.root)
+
+
+def read_at(folder: Path) -> Due | None:
+    """What was due for the lists that lie in a folder; None where nothing says it."""
+    facts = read_json(folder / FACTS, "what is due", "recommend")
     if facts is None:
         return None
-    users = np.load(_folder(context) / FILE, allow_pickle=False)
+    users = np.load(folder / FILE, allow_pickle=False)
     found = Due(int(facts["base"]), users, facts["reasons"])
     return found if found.digest == facts["digest"] else None
 
@@ -232,14 +241,9 @@ def _blocked(videos: pa.Table) -> Iterator[tuple[int, str]]:
         yield from ((video, name) for name in names)
 
 
-def _write(context: Context, due: Due) -> None:
+def write_at(folder: Path, due: Due) -> None:
     """Keep what is due beside the lists: the users first, so that the facts are never of others."""
-    folder = _folder(context)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / FILE).open("wb") as stream:
         np.save(stream, due.users, allow_pickle=False)
     replace_json(folder / FACTS, {"base": due.base, "digest": due.digest, "reasons": due.reasons})
-
-
-def _folder(context: Context) -> Path:
-    return context.lists.root

@@ -21,7 +21,15 @@ from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, VIDEOS, RejectReas
 from schemas import columns as col
 from schemas.errors import ReelflowError
 
-_CODE = ("jobs/ingest.py", "jobs/_judge.py", "jobs/_arrow.py", "jobs/_snapshots.py", "jobs/reading", "schemas")
+_CODE = (
+    "jobs/ingest.py",
+    "jobs/_judge.py",
+    "jobs/_erased.py",
+    "jobs/_arrow.py",
+    "jobs/_snapshots.py",
+    "jobs/reading",
+    "schemas",
+)
 _DAY_FOLDER = r"dt=\d{4}-\d{2}-\d{2}"
 _HOUR_FOLDER = r"hr=([01]\d|2[0-3])"
 _REFUSED_ID = re.compile(r"= (-?\d+)$")

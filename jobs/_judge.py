@@ -14,12 +14,14 @@ import pyarrow.compute as pc
 
 from conf import Section
 from jobs._arrow import in_order_of_time, mask
+from jobs._erased import Erased
 from jobs._window import HOUR
 from jobs.reading import Flaws, RawFile, RawReader, Rows
 from schemas import INTERACTIONS, RAW_INTERACTIONS, REJECTED, InteractionType, RejectReason
 from schemas import columns as col
 
-KEPT, DUPLICATE, REFUSED = "kept", "duplicate", "rejected"
+KEPT, DUPLICATE, REFUSED, ERASED = "kept", "duplicate", "rejected", "erased"
+"""What becomes of a row; an erased one is counted, and nothing of it is kept."""
 _CARRIED = tuple(name for name in INTERACTIONS.columns if name != col.DURATION_SECONDS)
 _TIE = tuple(name for name in _CARRIED if name not in (col.EVENT_ID, col.OCCURRED_AT))
 _UNKNOWN = "_unknown"
@@ -66,7 +68,15 @@ class Judged:
     unknown_columns: frozenset[str]
 
 
-def judge(hour: datetime, files: Sequence[RawFile], before: pa.Array, durations: Durations, config: IngestConfig) -> Judged:
+def judge(
+    hour: datetime,
+    files: Sequence[RawFile],
+    before: pa.Array,
+    durations: Durations,
+    config: IngestConfig,
+    *,
+    erased: Erased,
+) -> Judged:
     """Decide for every row of an hour's files what becomes of it.
 
     Args:
@@ -75,6 +85,8 @@ def judge(hour: datetime, files: Sequence[RawFile], before: pa.Array, durations:
         before: the ``event_ids`` of the hour before it.
         durations: the videos that exist.
         config: limits.
+        erased: users whose rows are left out, after everything else is decided: what becomes of other rows does not depend on
+            who was erased.
     """
     sieve = _Sieve(hour, durations, config)
     read, unknown_columns = sieve.take_all(files)
@@ -82,13 +94,16 @@ def judge(hour: datetime, files: Sequence[RawFile], before: pa.Array, durations:
     repeated = repeats(rows, before)
     stranger = rows[_UNKNOWN].to_numpy()
     refused = sieve.refused + [sieve.strangers[n] for n in stranger[~repeated & (stranger >= 0)]]
-    kept = in_order_of_time(rows.filter(pa.array(~repeated & (stranger < 0))))
-    reasons = Counter(str(row[col.REASON]) for row in refused)
-    fates = {KEPT: kept.num_rows, DUPLICATE: int(repeated.sum()), REFUSED: len(refused)}
+    sound = rows.filter(pa.array(~repeated & (stranger < 0)))
+    kept = in_order_of_time(sound.filter(pa.array(~erased.holds(sound[col.USER_ID]))))
+    named = [row for row in refused if not erased.in_record(row[col.RECORD])]
+    gone = sound.num_rows - kept.num_rows + len(refused) - len(named)
+    reasons = Counter(str(row[col.REASON]) for row in named)
+    fates = {KEPT: kept.num_rows, DUPLICATE: int(repeated.sum()), REFUSED: len(named), ERASED: gone}
     counts = {name: count for name, count in {**fates, **reasons}.items() if count}
     return Judged(
         kept.select(INTERACTIONS.columns).cast(INTERACTIONS.arrow),
-        refusals(refused),
+        refusals(named),
         counts,
         read,
         rows[col.EVENT_ID].combine_chunks(),

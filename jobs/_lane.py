@@ -12,11 +12,13 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from conf import Section
+from jobs import _quiet
 from jobs._window import floor_day, from_compact, iso, last_day
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class HourlyConfig(Section):
 
 @contextmanager
 def turn(context: Context) -> Iterator[str | None]:
-    """Wait until no other lane writes the tables of this day, and hold the others off meanwhile.
+    """Wait until no other lane writes the tables of this day, nor an erasure any, and hold the others off meanwhile.
 
     Yields:
         Why this run has nothing to do; None when it has.
@@ -61,7 +63,8 @@ def turn(context: Context) -> Iterator[str | None]:
         yield why
         return
     context.paths.runs.mkdir(parents=True, exist_ok=True)
-    with (context.paths.runs / f".{context.last_day}.lock").open("w") as stream:
+    waiting = partial(context.say, "an erasure is at work; waiting until it has ended")
+    with _quiet.at_work(context.paths.runs, waiting), (context.paths.runs / f".{context.last_day}.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX if hourly else fcntl.LOCK_SH)
         why = overtaken(context) if hourly else None
         if why is None:

@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs import _erased
 from jobs._arrow import mask
+from jobs._erased import Erased
 from jobs._judge import Durations, Refusal, refusals, refused_rows, without
 from jobs._recipe import Recipe, Status, code_version
 from jobs._stage import Context
@@ -63,7 +65,7 @@ def plan(context: Context) -> Plan:
             )
         files[raw.name] = tuple(file for dt in dates for file in partition_files(folder / f"dt={dt}"))
     digests = {file.path: file.digest() for group in files.values() for file in group}
-    code = code_version("jobs/_snapshots.py", "jobs/reading", "schemas")
+    code = code_version("jobs/_snapshots.py", "jobs/_erased.py", "jobs/reading", "schemas")
     days = []
     for dt in context.run_days():
         cut = min(midnight(dt) + DAY, context.as_of)
@@ -77,7 +79,8 @@ def plan(context: Context) -> Plan:
 
 def run(context: Context, planned: Plan) -> int:
     """Write the stale days' tables; returns how many snapshot rows were refused."""
-    readers = [_Newest(raw, table, versions, planned.files[raw.name]) for raw, table, versions in _SOURCES]
+    erased = _erased.read(context.paths.erased)
+    readers = [_Newest(raw, table, versions, planned.files[raw.name], erased) for raw, table, versions in _SOURCES]
     refused = 0
     for day in planned.stale:
         today = Partition(day.dt)
@@ -106,6 +109,7 @@ class _Newest:
     table: Table
     versions_table: Table
     files: Sequence[RawFile]
+    erased: Erased
     rows: pa.Table = field(init=False)
     versions: pa.Table = field(init=False)
     """A row for each time that what it holds of an id changed, ascending by id and time."""
@@ -120,12 +124,20 @@ class _Newest:
         """Read the snapshots at or before a time that have not been read yet."""
         due = [file for file in self._left if _date(file) <= cut]
         self._left = [file for file in self._left if _date(file) > cut]
-        for dt, rows, refused in _dates(self.raw, due):
+        for dt, everyone, refused in _dates(self.raw, due):
+            rows = self._without_erased(everyone)
             self.versions = _with_changes(self.versions, rows, dt)
             dated = rows.append_column(col.SNAPSHOT_DATE, pa.repeat(pa.scalar(dt), rows.num_rows))
             both = pa.concat_tables([self.rows, dated.select(self.table.columns).cast(self.table.arrow)])
             self.rows = _one_each(both, self.table.key[0])
-            self.refused += refused
+            self.refused += [row for row in refused if not (self._of_users and self.erased.in_record(row[col.RECORD]))]
+
+    @property
+    def _of_users(self) -> bool:
+        return col.USER_ID in self.raw.columns
+
+    def _without_erased(self, rows: pa.Table) -> pa.Table:
+        return rows.filter(pa.array(~self.erased.holds(rows[col.USER_ID]))) if self._of_users else rows
 
 
 def _with_changes(versions: pa.Table, rows: pa.Table, dt: str) -> pa.Table:

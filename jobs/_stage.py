@@ -74,7 +74,7 @@ class Context:
     @property
     def lists(self) -> Lake:
         """Where this run's lists lie: in the lake, or, where they are those of some users, in a lake of the hour's own."""
-        return Lake(self.lake.root / "_hourly" / compact(self.as_of)) if self.lane == _lane.HOURLY else self.lake
+        return self.lake.of_hour(self.as_of) if self.lane == _lane.HOURLY else self.lake
 
     @property
     def as_of(self) -> datetime:

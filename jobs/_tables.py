@@ -29,7 +29,7 @@ from jobs._parquet import check_file, normalise, read_columns
 from jobs._profile import profile
 from jobs._recipe import CURRENT, MISSING, Recipe, State, Status, canonical
 from jobs._swap import swap
-from jobs._window import Window, midnight
+from jobs._window import Window, compact, midnight
 from models.bundle import sha256
 from schemas import Table
 from schemas.errors import ReelflowError
@@ -108,6 +108,27 @@ class Manifest:
     counts: Mapping[str, int] = field(default_factory=dict)
     profile: Mapping[str, Any] = field(default_factory=dict)
     """What ``jobs._profile`` measured; empty in manifests from before there were profiles."""
+    erasures: Mapping[str, int] = field(default_factory=dict)
+    """Rows that erasures removed since the partition was made, by receipt. ``digest`` stays what it was made with, for that is
+    what made it and all that is made from it are known by; ``files`` say what lies there now."""
+
+    def text(self) -> str:
+        """What ``_manifest.json`` holds."""
+        content = {name: value for name, value in asdict(self).items() if value or name != "erasures"}
+        return json.dumps(content, indent=1, sort_keys=True) + "\n"
+
+
+def damage(folder: Path, manifest: Manifest) -> str:
+    """What is wrong with the first file that is not as the manifest says; empty if all are well."""
+    for file in manifest.files:
+        path = folder / file["name"]
+        found = sha256(path) if path.exists() else "nothing"
+        if found != file["sha256"]:
+            return f"file {path}: found sha256 {found}, expected {file['sha256']}"
+    digest = hashlib.sha256(canonical([file["sha256"] for file in manifest.files]).encode()).hexdigest()
+    if manifest.erasures or digest == manifest.digest:  # an erasure leaves the digest that the partition was made with
+        return ""
+    return f"{folder / MANIFEST}: its digest does not fit its files"
 
 
 class Lake:
@@ -119,6 +140,10 @@ class Lake:
     def path(self, table: Table, partition: Partition) -> Path:
         """Where the live partition lies."""
         return self.root / table.name / partition.path
+
+    def of_hour(self, as_of: datetime) -> Lake:
+        """The small lake of its own that holds the lists of an hour."""
+        return Lake(self.root / "_hourly" / compact(as_of))
 
     def manifest(self, table: Table, partition: Partition) -> Manifest | None:
         """The live partition's manifest, or None when there is no such partition."""
@@ -191,6 +216,18 @@ class Lake:
                 raise TableError(f"table {table.name}: no partition {partition.path}; run the stage that writes it first")
             found += [self.path(table, partition) / file["name"] for file in manifest.files]
         return found
+
+    def require_undamaged(self, table: Table, partition: Partition) -> None:
+        """Compare every byte of a partition with its manifest.
+
+        Raises:
+            TableError: a file is not what was written.
+        """
+        manifest = self.manifest(table, partition)
+        if manifest is not None and (found := damage(self.path(table, partition), manifest)):
+            raise TableError(
+                f"table {table.name}, {partition.path}: {found}; it is damaged: run the stage that writes it again with --force"
+            )
 
     def read(self, table: Table, partitions: Iterable[Partition], columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of the given partitions as one Arrow table, in partition order, in the schema's column order."""
@@ -282,8 +319,7 @@ class Lake:
             counts=dict(counts or {}),
             profile=profile(table, [staged / file["name"] for file in files], rows_in_memory),
         )
-        text = json.dumps(asdict(manifest), indent=1, sort_keys=True)
-        (staged / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (staged / MANIFEST).write_text(manifest.text(), encoding="utf-8")
         swap(staged, self.path(table, partition))
         return manifest
 

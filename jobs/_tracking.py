@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
@@ -220,6 +221,39 @@ class Tracker:
                 "restore the artifact store"
             )
         return bundle
+
+    def rewrite_elsewhere(self, change: Callable[[Path], int]) -> dict[str, int]:
+        """Let ``change`` work on a copy of every registered bundle outside ``paths.mlflow``; what it changed is logged again.
+
+        Args:
+            change: is given the directory of a bundle; returns how much it changed.
+
+        Returns:
+            What it returned by the bundle's address, where it changed anything.
+
+        Raises:
+            ReelflowError: an artifact cannot be fetched or written.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        changed = {}
+        for model in self._client.search_registered_models(f"name LIKE '{self._name('%')}'"):
+            for version in list(self._versions(model.name)):
+                source = str(version.source)
+                place = urlparse(source)
+                if place.scheme in ("", "file") and Path(place.path).is_relative_to(self._folder):
+                    continue
+                try:
+                    with TemporaryDirectory() as copy:
+                        bundle = Path(download_artifacts(source, dst_path=copy))
+                        if count := change(bundle):
+                            folder = source.rstrip("/").rpartition("/")[2]
+                            self._client.log_artifacts(str(version.run_id), str(bundle), folder)
+                            changed[source] = count
+                except (MlflowException, OSError) as error:
+                    raise BundleError(f"bundle {source}: cannot be rewritten: {error}; mend the artifact store") from error
+        return changed
 
     def _log(
         self, name: str, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from conf import ConfigError
-from jobs import _approval, _bundles, _stage, _verdict, gate
+from jobs import _approval, _bundles, _quiet, _stage, _verdict, gate
 from jobs._stage import Context
 from jobs._tracking import Tracker
 from jobs._window import iso, parse_time
@@ -86,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = parser.parse_args(argv)
     try:
         context = _stage.context("approve", given)
-        line = run(context, by=given.by, at=given.at, reason=given.reason, approved=not given.reject, basis=given.basis)
+        with _quiet.at_work(context.paths.runs):
+            line = run(context, by=given.by, at=given.at, reason=given.reason, approved=not given.reject, basis=given.basis)
         context.say(line)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | approve | error: {error}", file=sys.stderr, flush=True)

@@ -5,8 +5,9 @@
 including, ``--end``, or all. Every file is checked by sha256. An archived partition keeps its manifest in the lake: it is up to
 date as long as its recipe is the same, and nothing made from it becomes stale.
 
-What is archived: interactions and all that is made from them, by the hour or the day. The other tables of ingest (the
-catalogue, and what was refused) stay: planning a run looks into them. ``--table NAME``, as often as needed, names others. The
+What is archived: interactions and all that is made from them, by the hour or the day, with the history of what was recommended.
+The other tables of ingest (the catalogue, and what was refused) and the log of what was live when stay: planning a run or
+publishing looks into them. ``--table NAME``, as often as needed, names others. The
 raw logs are never touched.
 
 The days that the next run of either lane reads stay as well: those from the end of the newest hour, or day, back by the days
@@ -29,16 +30,28 @@ from itertools import groupby
 
 from conf import ConfigError, load
 from conf.paths import paths
+from jobs import _quiet
 from jobs._cold import described, from_cold, restorable, to_cold
 from jobs._stage import WindowConfig
 from jobs._tables import Lake, Manifest, Partition, TableError
 from jobs._window import DAY, HOUR, iso, last_day, midnight, parse_time
-from schemas import INTERACTIONS, REJECTED, REJECTED_SNAPSHOTS, TABLES, USER_VERSIONS, USERS, VIDEO_VERSIONS, VIDEOS, Table
+from schemas import (
+    INTERACTIONS,
+    PUBLICATION_SWITCHES,
+    REJECTED,
+    REJECTED_SNAPSHOTS,
+    TABLES,
+    USER_VERSIONS,
+    USERS,
+    VIDEO_VERSIONS,
+    VIDEOS,
+    Table,
+)
 from schemas.errors import ReelflowError
 from serving import open_store
 
-STAYING = frozenset({REJECTED, REJECTED_SNAPSHOTS, VIDEOS, USERS, VIDEO_VERSIONS, USER_VERSIONS})
-"""Tables that are archived only when they are named: planning a run looks into them."""
+STAYING = frozenset({REJECTED, REJECTED_SNAPSHOTS, VIDEOS, USERS, VIDEO_VERSIONS, USER_VERSIONS, PUBLICATION_SWITCHES})
+"""Tables that are archived only when they are named: planning a run looks into them, or publishing."""
 _NAMED_PROBLEMS = 3
 
 Todo = Sequence[tuple[Table, Sequence[Partition]]]
@@ -166,7 +179,7 @@ def run(given: argparse.Namespace) -> None:
         would: Act = restorable if given.restore else _would_archive
         _report(move(lake, cold, _todo(lake, cold, given), would), f"would move to {target.root}", each_day=True)
         return
-    with alone(lake):
+    with _quiet.at_work(where.runs), alone(lake):
         for place in (lake, cold):
             place.staging(TABLES[0])  # removes what a killed command left
         act: Act = from_cold if given.restore else to_cold

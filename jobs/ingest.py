@@ -4,7 +4,8 @@ Reads ``raw/{interactions,videos,users}``; writes ``interactions``, ``rejected``
 ``rejected_snapshots``. A row that does not fit the contract is rejected with the first reason that applies. Of several rows
 with one ``event_id`` in the same or the previous hour the first is kept, the others are duplicates. An event of a video that
 no snapshot at or before ``as_of`` knows is rejected, and comes back when a later snapshot knows it. Rows in = rows out +
-duplicates + rejected is checked for every hour before anything is replaced.
+duplicates + rejected + erased is checked for every hour before anything is replaced; nothing is kept of rows of users who were
+erased (``jobs.erase``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from functools import partial
 import pyarrow as pa
 
 from conf import load
-from jobs import _hours, _snapshots, _stage
+from jobs import _erased, _hours, _snapshots, _stage
+from jobs._erased import Erased
 from jobs._fan_out import fan_out
 from jobs._hours import Hour
-from jobs._judge import DUPLICATE, KEPT, REFUSED, Durations, IngestConfig, Judged, judge, sound_ids
+from jobs._judge import DUPLICATE, ERASED, KEPT, REFUSED, Durations, IngestConfig, Judged, judge, sound_ids
 from jobs._stage import Context, Report
 from jobs._tables import Lake, Partition, Pending, TableError, Unit
 from jobs._window import HOUR, floor_hour, iso
@@ -36,6 +38,7 @@ class _Totals:
     kept: int = 0
     duplicates: int = 0
     rejected: int = 0
+    erased: int = 0
     unknown_columns: frozenset[str] = frozenset()
 
     def __add__(self, other: _Totals) -> _Totals:
@@ -44,6 +47,7 @@ class _Totals:
             self.kept + other.kept,
             self.duplicates + other.duplicates,
             self.rejected + other.rejected,
+            self.erased + other.erased,
             self.unknown_columns | other.unknown_columns,
         )
 
@@ -73,12 +77,13 @@ def run(context: Context) -> Report:
         context.say(f"{len(hours):,} hours to process, {iso(hours[0].start)} to {iso(hours[-1].start + HOUR)}")
         durations = _snapshots.first_durations(snapshots.files[RAW_VIDEOS.name])
         sizes = [hour.bytes for hour in hours]
-        work = partial(take_in, context.lake, config, durations)
+        work = partial(take_in, context.lake, config, durations, _erased.read(context.paths.erased))
         done = fan_out(context, hours, work, weights=[size + 1e4 for size in sizes], megabytes=sum(sizes) / 1e6)
         totals = sum(done, totals)
         unknown = sorted(totals.unknown_columns)
         notes += [f"ignored unknown columns {', '.join(unknown)}"] if unknown else []
     notes += [f"{refused:,} snapshot rows rejected"] if refused else []
+    notes += [f"left out {totals.erased:,} rows of erased users"] if totals.erased else []
     wrote = {"interactions": totals.kept, "duplicates": totals.duplicates, "rejected": totals.rejected}
     return Report(read={"raw rows": totals.read}, wrote=wrote, notes=notes, facts={"hours": len(hours)})
 
@@ -94,13 +99,13 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     return units + [Unit(INTERACTIONS.name, Partition.hour(hour.start), hour.status) for hour in hours]
 
 
-def take_in(lake: Lake, config: IngestConfig, durations: Durations, hours: Sequence[Hour]) -> _Totals:
+def take_in(lake: Lake, config: IngestConfig, durations: Durations, erased: Erased, hours: Sequence[Hour]) -> _Totals:
     """Clean some hours, in order, and commit the two partitions of each as soon as it is done."""
     totals = _Totals()
     last: tuple[datetime, pa.Array] | None = None
     for hour in hours:
         before = last[1] if last and last[0] == hour.start - HOUR else sound_ids(hour.start - HOUR, hour.before, config)
-        judged = judge(hour.start, hour.files, before, durations, config)
+        judged = judge(hour.start, hour.files, before, durations, config, erased=erased)
         totals += _commit(lake, hour, judged)
         last = (hour.start, judged.event_ids)
     return totals
@@ -110,19 +115,20 @@ def _commit(lake: Lake, hour: Hour, judged: Judged) -> _Totals:
     """Check that no row was lost, then make the hour's two partitions live.
 
     Raises:
-        TableError: rows in differ from rows out + duplicates + rejected; nothing of this hour is replaced.
+        TableError: rows in differ from rows out + duplicates + rejected + erased; nothing of this hour is replaced.
     """
-    kept, duplicates, rejected = (judged.counts.get(fate, 0) for fate in (KEPT, DUPLICATE, REFUSED))
-    if judged.read != kept + duplicates + rejected:
+    kept, duplicates, rejected, erased = (judged.counts.get(fate, 0) for fate in (KEPT, DUPLICATE, REFUSED, ERASED))
+    if judged.read != kept + duplicates + rejected + erased:
         raise TableError(
-            f"hour {iso(hour.start)}: read {judged.read} rows but kept {kept}, dropped {duplicates} duplicates and "
-            f"rejected {rejected}; expected the three to add up to the first; the hour is not replaced"
+            f"hour {iso(hour.start)}: read {judged.read} rows but kept {kept}, dropped {duplicates} duplicates, rejected "
+            f"{rejected} and left out {erased} of erased users; expected the four to add up to the first; the hour is not "
+            "replaced"
         )
     partition, facts = Partition.hour(hour.start), {"read": judged.read, **judged.counts}
     # The refused rows first: an hour whose interactions are current has its refused rows too.
     lake.write(REJECTED, partition, judged.refused, hour.recipe, facts)
     lake.write(INTERACTIONS, partition, judged.kept, hour.recipe, facts)
-    return _Totals(judged.read, kept, duplicates, rejected, judged.unknown_columns)
+    return _Totals(judged.read, kept, duplicates, rejected, erased, judged.unknown_columns)
 
 
 def main() -> None:

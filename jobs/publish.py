@@ -1,13 +1,12 @@
 """Publish a day's recommendations into the serving store, if gate and last scan passed and nothing newer is live.
 
-Reads ``recommendations`` and ``fallback_recommendations``; writes a version of the serving store, and MLflow's aliases follow.
-An older ``as_of`` than the live one ends as ``superseded``, lists that somebody rolled back from as ``rolled_back``: both are a
-success that changes nothing.
+Reads ``recommendations`` and ``fallback_recommendations``; writes a version of the serving store. What is live is followed by
+MLflow's aliases and by the tables ``recommendation_history`` and ``publication_switches``. An older ``as_of`` than the live one
+ends as ``superseded``, lists that somebody rolled back from as ``rolled_back``: both are a success that changes nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,13 +17,16 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _due, _lane, _last_scan, _old_hours, _recipe, _registry, _stage, _verdict
+from jobs import _bundles, _due, _erased, _lane, _last_scan, _old_hours, _recipe, _registry, _served, _stage, _verdict
+from jobs._erased import Erased
+from jobs._served import HistoryConfig
 from jobs._stage import Context, Report
-from jobs._tables import Manifest, Partition, Pending, Unit
+from jobs._tables import Lake, Manifest, Partition, Pending, Unit
 from jobs._tracking import Tracker
-from jobs._window import compact, iso
+from jobs._window import iso
 from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
+from schemas import columns as col
 from schemas.errors import ReelflowError
 from serving import Action, Publication, PublicationRecord, ServingStore, Status, open_store
 
@@ -52,7 +54,7 @@ def run(context: Context) -> Report:
         if _is_live(context, wanted, live, store):
             _registry.note(tracker, wanted.bundles, wanted.version)
             _registry.follow(store, tracker)
-            return Report(up_to_date=True, notes=[f"version {live.version} is live"])
+            return Report(up_to_date=True, notes=[f"version {live.version} is live", *_served.follow(store, context.lake)])
         if due is None and live.root_as_of > context.as_of:
             facts: dict[str, str | int] = {"status": "superseded", "model_version": wanted.version}
             return Report(read={"rows": wanted.table.rows}, notes=[_superseded(live)], facts=facts)
@@ -61,6 +63,8 @@ def run(context: Context) -> Report:
             return Report(read={"rows": wanted.table.rows}, notes=[gone], facts=facts)
     _registry.note(tracker, wanted.bundles, wanted.version)
     today, config = [Partition(context.last_day)], load("publish", PublishConfig)
+    for table in (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS):
+        context.lists.require_undamaged(table, today[0])
     files = context.lists.files(RECOMMENDATIONS, today)
     fallback = context.lists.read(FALLBACK_RECOMMENDATIONS, today)
     publication = Publication(
@@ -70,10 +74,12 @@ def run(context: Context) -> Report:
         expires_at=context.as_of + timedelta(hours=config.valid_hours),
         base=None if due is None else int(wanted.table.parameters["base"]),
     )
-    result = store.publish(publication, _batches(files), fallback, config.keep_versions)
+    result = store.publish(publication, _batches(files, _erased.read(context.paths.erased)), fallback, config.keep_versions)
     _registry.follow(store, tracker)
+    lost = _served.follow(store, context.lake)
     if due is None and result.status is Status.LIVE:
         _old_hours.remove(context, tracker, context.as_of)
+        _served.forget((Lake(context.paths.cold), context.lake), context.as_of, load("history", HistoryConfig).keep_days)
     facts = {"status": str(result.status), "version": result.version, "model_version": wanted.version}
     note = f"version {result.version} is {result.status}" + (
         ""
@@ -83,7 +89,7 @@ def run(context: Context) -> Report:
         else f": version {live.version} is live, these lists go over version {publication.base}"
     )
     return Report(
-        read={"rows": wanted.table.rows}, wrote={"rows": result.rows, "users": result.users}, notes=[note], facts=facts
+        read={"rows": wanted.table.rows}, wrote={"rows": result.rows, "users": result.users}, notes=[note, *lost], facts=facts
     )
 
 
@@ -105,6 +111,8 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
         status = _recipe.Status(_recipe.State.STALE, f"{live.model_version} is live, as of {iso(live.as_of)}")
     elif not hourly and not _registry.is_champion(Tracker.open(), wanted.bundles):
         status = _recipe.Status(_recipe.State.STALE, "live, but not the champion in MLflow")
+    elif _served.behind(store, context.lake):
+        status = _recipe.Status(_recipe.State.STALE, "live, but not in the history")
     else:
         status = _recipe.CURRENT
     return [Unit("live version", Partition(context.last_day), status)]
@@ -135,9 +143,7 @@ def _wanted(context: Context) -> _Wanted:
     bundles = [*_bundles.models(context).values(), _bundles.open_at(context, _bundles.SERVING)]
     _require_made_from(table, context, bundles)
     _last_scan.require_pass(context)
-    fallback = context.lists.digest(FALLBACK_RECOMMENDATIONS, [Partition(context.last_day)])
-    content = hashlib.sha256(f"{table.digest} {fallback}".encode()).hexdigest()
-    return _Wanted(table, bundles, f"{compact(context.as_of)}-{content[:12]}")
+    return _Wanted(table, bundles, _served.model_version(context.lists, table, context.as_of))
 
 
 def _is_live(context: Context, wanted: _Wanted, live: PublicationRecord, store: ServingStore) -> bool:
@@ -179,10 +185,12 @@ def _require_made_from(table: Manifest, context: Context, bundles: Sequence[Bund
         )
 
 
-def _batches(files: list[Path]) -> Iterator[pa.RecordBatch]:
+def _batches(files: list[Path], erased: Erased) -> Iterator[pa.RecordBatch]:
+    """The rows of some files without those of erased users, who would come back with a lake out of a backup."""
     for file in files:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS_PER_BATCH, columns=list(RECOMMENDATIONS.columns)):
-            yield batch.cast(RECOMMENDATIONS.arrow)
+            kept = batch.filter(pa.array(~erased.holds(batch[col.USER_ID]))) if erased else batch
+            yield kept.cast(RECOMMENDATIONS.arrow)
 
 
 def main() -> None:

@@ -1,8 +1,9 @@
 """Make an earlier publication live again: the store's lists, the models' aliases and the bundles go back together.
 
-The store switches first, in one transaction that readers notice at once; the aliases follow it, and bundles of that ``as_of``
-which were made again since are put back from the artifact store. Whoever is killed in between gives the same command again:
-``--request`` names it, and a request that was carried out is not carried out twice, but finished.
+The store switches first, in one transaction that readers notice at once. The aliases follow it, and so does the lake's
+``publication_switches``; bundles of that ``as_of`` which were made again since are put back from the artifact store. Whoever is
+killed in between gives the same command again: ``--request`` names it, and a request that was carried out is not carried out
+twice, but finished.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pathlib import Path
 
 from conf import ConfigError
 from conf.paths import Paths, paths
-from jobs import _bundles, _registry
+from jobs import _bundles, _quiet, _registry, _served
 from jobs._swap import swap
+from jobs._tables import Lake
 from jobs._tracking import CHAMPION, Tracker
 from jobs._window import iso
 from models.bundle import BundleError, open_bundle
@@ -56,6 +58,7 @@ def run(where: Paths, *, to_version: int | None, by: str, reason: str, request: 
     done = was is not None and (was.version == to_version or (request is not None and _carried_out(store, note)))
     now = was if was is not None and done else store.rollback(to_version, reason=note)
     _registry.follow(store, tracker)
+    _served.follow(store, Lake(where.lake))
     return Done(was or now, now, _restore(where, tracker, now))
 
 
@@ -109,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Command line; exits with 0, or with 2 and one line for what its user can mend."""
     given = parser().parse_args(argv)
     try:
-        done = run(paths(), to_version=given.to_version, by=given.by, reason=given.reason, request=given.request)
+        where = paths()
+        with _quiet.at_work(where.runs):
+            done = run(where, to_version=given.to_version, by=given.by, reason=given.reason, request=given.request)
     except (ReelflowError, ConfigError) as error:
         print(f"reelflow | rollback | error: {error}", file=sys.stderr, flush=True)
         sys.exit(2)

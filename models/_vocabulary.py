@@ -43,6 +43,13 @@ class Vocabulary:
         values = pc.unique(pa.concat_arrays([self.values, other.values]))
         return Vocabulary(values.take(pc.array_sort_indices(values)))
 
+    def without(self, value: int | str) -> tuple[Vocabulary, int | None]:
+        """The other values, and the code that this one had; None, and all of them, where it is not known."""
+        place = pc.index(self.values, pa.scalar(value, self.values.type)).as_py()
+        if place < 0:
+            return self, None
+        return Vocabulary(pa.concat_arrays([self.values[:place], self.values[place + 1 :]])), RESERVED + place
+
     @property
     def size(self) -> int:
         """Number of codes, the reserved ones included."""

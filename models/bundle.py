@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from schemas.errors import ReelflowError
 
 FORMAT_VERSION = 1
 MANIFEST = "bundle.json"
+_SEALED, _ERASURES = "sealed", "erasures"
 
 
 class BundleError(ReelflowError):
@@ -27,6 +28,8 @@ class Bundle:
     kind: str
     digest: str
     properties: Mapping[str, Any]
+    erasures: Mapping[str, int] = field(default_factory=dict)
+    """What erasures removed since it was sealed, by receipt."""
 
 
 def seal(path: Path, *, kind: str, properties: Mapping[str, Any]) -> Bundle:
@@ -53,18 +56,44 @@ def seal(path: Path, *, kind: str, properties: Mapping[str, Any]) -> Bundle:
     return Bundle(path, kind, hashlib.sha256(text.encode()).hexdigest(), facts)
 
 
-def open_bundle(path: Path, *, kind: str) -> Bundle:
+def reseal(path: Path, bundle: Bundle, erasure: str, removed: int) -> Bundle:
+    """Write the manifest again after an erasure replaced files.
+
+    The bundle keeps the digest that it was sealed with: that is what verdicts, lists, publications and MLflow know it by, and
+    it still is that bundle, less a user. The manifest says so, and holds the sha256 of the files as they are now.
+
+    Args:
+        path: directory that holds the files.
+        bundle: what it was before.
+        erasure: id of the receipt.
+        removed: vectors and ids that are gone.
+    """
+    content = _parsed((bundle.path / MANIFEST).read_text(encoding="utf-8"), bundle.path)
+    content["files"] = {name: sha256(path / name) for name in content["files"]}
+    content[_SEALED] = bundle.digest
+    content[_ERASURES] = {**content.get(_ERASURES, {}), erasure: removed}
+    (path / MANIFEST).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return Bundle(path, bundle.kind, bundle.digest, bundle.properties, content[_ERASURES])
+
+
+def open_bundle(path: Path, *, kind: str | None) -> Bundle:
     """Read a bundle's manifest and verify every file against it.
+
+    Args:
+        path: of the bundle.
+        kind: what it must be; None for any.
 
     Raises:
         BundleError: no manifest, another kind or format version, a file missing or changed.
     """
     manifest = path / MANIFEST
     if not manifest.exists():
-        raise BundleError(f"bundle {path}: found no {MANIFEST}; expected a sealed {kind} bundle; run its training stage again")
+        raise BundleError(
+            f"bundle {path}: found no {MANIFEST}; expected a sealed {kind or 'model'} bundle; run its training stage again"
+        )
     text = manifest.read_text(encoding="utf-8")
     content = _parsed(text, path)
-    if content.get("format_version") != FORMAT_VERSION or content.get("kind") != kind:
+    if content.get("format_version") != FORMAT_VERSION or content.get("kind") != (kind or content.get("kind")):
         found = f"{content.get('kind')} in format {content.get('format_version')}"
         raise BundleError(f"bundle {path}: found {found}, expected {kind} in format {FORMAT_VERSION}; train it again")
     for name, expected in content["files"].items():
@@ -74,7 +103,8 @@ def open_bundle(path: Path, *, kind: str) -> Bundle:
             raise BundleError(
                 f"bundle {path}: file {name} has sha256 {found}, expected {expected}; it is damaged: train it again"
             )
-    return Bundle(path, kind, hashlib.sha256(text.rstrip("\n").encode()).hexdigest(), content["properties"])
+    digest = content.get(_SEALED) or hashlib.sha256(text.rstrip("\n").encode()).hexdigest()
+    return Bundle(path, content["kind"], digest, content["properties"], content.get(_ERASURES, {}))
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

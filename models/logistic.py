@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -105,6 +105,21 @@ class FittedLogistic:
         (directory / _JSON).write_text(json.dumps(facts, ensure_ascii=False) + "\n", encoding="utf-8")
         with (directory / _WEIGHTS).open("wb") as stream:
             np.save(stream, self.weights, allow_pickle=False)
+
+    def without_user(self, user_id: int) -> FittedLogistic | None:
+        """The same model without the weights of a user; None where it does not know the user."""
+        spec, code = self.spec.without(features.USER_ID, user_id)
+        if code is None:
+            return None
+        names, sizes = list(self.spec.coded("user", "context")), list(self.spec.coded("user").values())
+        gone = [1 + sum(sizes[: names.index(features.USER_ID)]) + code]
+        vectors = sum(self.spec.width(vector) for vector in self.spec.of(features.Vector))
+        start = 1 + sum(self.spec.coded("user", "video", "context").values()) + vectors
+        for own, _, height, width in _crosses(self.config, self.spec):
+            if names[own] == features.USER_ID:
+                gone += range(start + code * width, start + (code + 1) * width)
+            start += height * width
+        return replace(self, spec=spec, weights=np.delete(self.weights, gone))
 
     @staticmethod
     def load(directory: Path) -> FittedLogistic:

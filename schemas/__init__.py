@@ -34,6 +34,7 @@ from schemas.point_in_time import (
     Trend,
 )
 from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, InteractionType, RejectReason
+from schemas.served import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY
 from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
 __all__ = [
@@ -45,11 +46,13 @@ __all__ = [
     "HISTORIES",
     "HISTORY_FIELDS",
     "INTERACTIONS",
+    "PUBLICATION_SWITCHES",
     "QUERY_TEXT",
     "RAW_INTERACTIONS",
     "RAW_USERS",
     "RAW_VIDEOS",
     "RECOMMENDATIONS",
+    "RECOMMENDATION_HISTORY",
     "REJECTED",
     "REJECTED_SNAPSHOTS",
     "SCORE_PARTS",

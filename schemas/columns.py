@@ -123,6 +123,15 @@ EXPIRES_AT = "expires_at"
 SEGMENT = "segment"
 PARENT = "parent"
 
+# what was served, and when
+LANE = "lane"
+GENERATORS = "generators"
+SWITCHED_AT = "switched_at"
+SWITCH = "switch"
+ACTION = "action"
+VERSION = "version"
+LAYERS = "layers"
+
 # evaluation
 MODEL = "model"
 BASELINE = "baseline"

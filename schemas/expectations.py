@@ -29,6 +29,7 @@ from schemas.lake import (
     VIDEOS,
 )
 from schemas.point_in_time import EXAMPLE_FEATURES, USER_HISTORY, VIDEO_HOURS
+from schemas.served import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY
 from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
 WRITES: Mapping[str, tuple[Table, ...]] = {
@@ -38,6 +39,7 @@ WRITES: Mapping[str, tuple[Table, ...]] = {
     "features": (VIDEO_HOURS, USER_HISTORY, EXAMPLE_FEATURES, VIDEO_COUNTS, USER_FEATURES, VIDEO_FEATURES),
     "evaluate": (EVALUATION,),
     "recommend": (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS),
+    "publish": (RECOMMENDATION_HISTORY, PUBLICATION_SWITCHES),
 }
 """Which stage writes which table: every table once."""
 
@@ -73,7 +75,16 @@ READS: Mapping[str, tuple[Table, ...]] = {
 }
 """Which tables of other stages a stage may read: it refuses to start while one of them is known to be bad."""
 
-OF_THE_WINDOW = (INTERACTIONS, REJECTED, EXAMPLES, VIDEO_HOURS, USER_HISTORY, EXAMPLE_FEATURES, VIDEO_COUNTS)
+OF_THE_WINDOW = (
+    INTERACTIONS,
+    REJECTED,
+    EXAMPLES,
+    VIDEO_HOURS,
+    USER_HISTORY,
+    EXAMPLE_FEATURES,
+    VIDEO_COUNTS,
+    RECOMMENDATION_HISTORY,
+)
 """Tables of which a run reads every partition of its window; of the others, states at the end of a day, only the last day's."""
 
 WEIGHTED: Mapping[str, tuple[str, str]] = {EXAMPLES.name: (col.LABEL, col.WEIGHT)}
@@ -119,7 +130,8 @@ class Rate:
 
 _QUARANTINE = (REJECTED, REJECTED_SNAPSHOTS)
 _LISTS = (RECOMMENDATIONS, FALLBACK_RECOMMENDATIONS)
-_STEADY = tuple(table for table in TABLES if table not in (*_QUARANTINE, *_LISTS, EVALUATION))
+_SERVED = (RECOMMENDATION_HISTORY, PUBLICATION_SWITCHES)  # as much as was published that day
+_STEADY = tuple(table for table in TABLES if table not in (*_QUARANTINE, *_LISTS, *_SERVED, EVALUATION))
 
 RATES = (
     Rate(name="rejected_share", tables=_QUARANTINE, maximum="max_rejected_share", doc="Rejected rows over rows read."),

@@ -7,6 +7,7 @@ from schemas._table import Field, Table
 from schemas.evaluation import EVALUATION
 from schemas.point_in_time import EXAMPLE_FEATURES, HISTORY_FIELDS, TREND_FIELDS, USER_HISTORY, VIDEO_HOURS
 from schemas.raw import RAW_INTERACTIONS, RAW_USERS, RAW_VIDEOS, RejectReason
+from schemas.served import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY
 from schemas.text import QUERY_TEXT, VIDEO_TEXT
 
 _HOURLY = (col.DT, col.HR)
@@ -59,9 +60,13 @@ VIDEOS = Table(
 
 USERS = Table(
     name="users",
-    doc="The accounts as known at the end of the partition's day: per user the newest snapshot.",
+    doc="The accounts as known at the end of the partition's day: per user the newest snapshot. What no feature needs stays behind.",
     key=(col.USER_ID,),
-    fields=(*(field for field in RAW_USERS.fields if field.name != col.USERNAME), _SNAPSHOT_DATE),
+    version=2,
+    fields=(
+        *(field for field in RAW_USERS.fields if field.name not in (col.USERNAME, col.TIME_ZONE, col.REGISTERED_AT)),
+        _SNAPSHOT_DATE,
+    ),
 )
 
 _VALID_FROM = Field(
@@ -273,4 +278,6 @@ TABLES: tuple[Table, ...] = (
     EVALUATION,
     RECOMMENDATIONS,
     FALLBACK_RECOMMENDATIONS,
+    RECOMMENDATION_HISTORY,
+    PUBLICATION_SWITCHES,
 )

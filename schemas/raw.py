@@ -53,9 +53,25 @@ RAW_INTERACTIONS = Table(
         Field(name=col.OCCURRED_AT, type="timestamp", doc="When, UTC; for a watch: when it began."),
         Field(name=col.WATCH_SECONDS, type="float64", nullable=True, minimum=0.0, doc="Seconds watched; on a watch."),
         Field(name=col.QUERY, type="string", nullable=True, doc="Search text; on a search."),
-        Field(name=col.COMMENT, type="string", nullable=True, doc="Comment text; on a comment."),
-        Field(name=col.LATITUDE, type="float64", nullable=True, minimum=-90.0, maximum=90.0, doc="Degrees."),
-        Field(name=col.LONGITUDE, type="float64", nullable=True, minimum=-180.0, maximum=180.0, doc="Degrees."),
+        Field(
+            name=col.COMMENT, type="string", nullable=True, doc="Comment text; on a comment; personal, not kept beyond ingest."
+        ),
+        Field(
+            name=col.LATITUDE,
+            type="float64",
+            nullable=True,
+            minimum=-90.0,
+            maximum=90.0,
+            doc="Degrees; personal, not kept beyond ingest.",
+        ),
+        Field(
+            name=col.LONGITUDE,
+            type="float64",
+            nullable=True,
+            minimum=-180.0,
+            maximum=180.0,
+            doc="Degrees; personal, not kept beyond ingest.",
+        ),
         Field(name=col.DEVICE, type="string", nullable=True, doc="Device class, for example `phone`, `tv`."),
         Field(name=col.REQUEST_ID, type="string", nullable=True, doc="The recommendation request that showed the video."),
         Field(name=col.POSITION, type="int32", nullable=True, minimum=0.0, doc="Position on the page that showed it."),
@@ -96,7 +112,12 @@ RAW_USERS = Table(
         Field(name=col.CITY, type="string", nullable=True, doc="As given."),
         Field(name=col.COUNTRY, type="string", nullable=True, doc="ISO 3166-1 alpha-2."),
         Field(name=col.LANGUAGE, type="string", nullable=True, doc="ISO 639-1."),
-        Field(name=col.TIME_ZONE, type="string", nullable=True, doc="IANA name."),
-        Field(name=col.REGISTERED_AT, type="timestamp", nullable=True, doc="When the account was made, UTC."),
+        Field(name=col.TIME_ZONE, type="string", nullable=True, doc="IANA name; not kept beyond ingest."),
+        Field(
+            name=col.REGISTERED_AT,
+            type="timestamp",
+            nullable=True,
+            doc="When the account was made, UTC; not kept beyond ingest.",
+        ),
     ),
 )

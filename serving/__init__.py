@@ -1,6 +1,6 @@
 """Where recommendations are published to and read from: store backends behind one protocol, and the reader."""
 
-from serving._homepage import Homepage, RecommendationReader, segments_of
+from serving._homepage import Homepage, RecommendationReader, Why, segments_of
 from serving._open import open_store, store_at
 from serving._protocol import (
     Action,
@@ -17,7 +17,7 @@ from serving._protocol import (
     UserList,
 )
 from serving._sqlite import SqliteStore
-from serving._titles import titles
+from serving._videos import titles
 
 __all__ = [
     "Action",
@@ -35,6 +35,7 @@ __all__ = [
     "StoreError",
     "Switch",
     "UserList",
+    "Why",
     "open_store",
     "segments_of",
     "store_at",

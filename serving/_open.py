@@ -49,4 +49,11 @@ def store_at(where: str | Path) -> ServingStore:
         from serving._postgres import PostgresStore  # its client library is not needed otherwise
 
         return PostgresStore(str(where))
-    raise StoreError(f"store {scheme}://...: found an unknown kind of store; expected a path; mend store.url or {URL_VARIABLE}")
+    if scheme in ("redis", "rediss", "unix"):
+        from serving._redis import RedisStore
+
+        return RedisStore(str(where))
+    raise StoreError(
+        f"store {scheme}://...: found an unknown kind of store; expected postgresql://, redis:// or a "
+        f"path; mend store.url or {URL_VARIABLE}"
+    )

@@ -33,6 +33,7 @@ __all__ = [
     "Switch",
     "UserList",
     "from_text",
+    "moment_of",
     "to_text",
 ]
 
@@ -86,6 +87,21 @@ def to_text(moment: datetime) -> str:
 def from_text(text: str) -> datetime:
     """Read what :func:`to_text` wrote."""
     return datetime.fromisoformat(text)
+
+
+def moment_of(at: str | None) -> datetime | None:
+    """Read what a person gave as ``--at``; UTC where it names no time zone.
+
+    Raises:
+        StoreError: it is not ISO 8601.
+    """
+    if at is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise StoreError(f"--at {at!r}: expected ISO 8601, for example 2026-01-08T06:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

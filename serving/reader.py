@@ -7,27 +7,27 @@ import signal
 import sys
 import unicodedata
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from conf import ConfigError
 from conf.paths import paths
 from schemas.errors import ReelflowError
 from serving._explain import explain_absence, explain_row
-from serving._homepage import Homepage, RecommendationReader, segments_of
+from serving._homepage import Homepage, RecommendationReader, Why, segments_of
 from serving._open import open_store, store_at
-from serving._protocol import ServingStore, to_text
-from serving._titles import titles
+from serving._protocol import ServingStore, moment_of, to_text
+from serving._videos import titles
 
 __all__ = ["Homepage", "RecommendationReader", "main", "render"]
 
 _TITLE_WIDTH = 48
+_WHY: dict[Why, str] = {"own": "", "missing": "no list of their own", "expired": "their own list has expired"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a homepage; returns the exit status, 2 for what the user can mend."""
     options = _parser().parse_args(arguments)
     try:
-        user_id, now = _integer(options.user_id), _moment(options.at)
+        user_id, now = _integer(options.user_id), moment_of(options.at)
         store = store_at(options.store) if options.store else open_store()
         if options.explain is not None:
             print(_explained(store, user_id, _integer(options.explain, "--explain, a video_id")))
@@ -55,12 +55,11 @@ def _explained(store: ServingStore, user_id: int, video_id: int) -> str:
 
 def render(page: Homepage, names: dict[int, str]) -> str:
     """Lay a homepage out as text: what it is, how fresh it is, and an aligned table."""
+    heading = f"user {page.user_id}: {_WHY[page.why]}"
     if page.fallback:
-        heading = f"user {page.user_id}: no list of their own; fallback list {page.segment!r}"
-        if page.segment is None:
-            heading = f"user {page.user_id}: no list of their own, and no fallback list either"
+        heading += f"; fallback list {page.segment!r}" if page.segment else ", and no fallback list either"
     else:
-        heading = f"user {page.user_id}: {len(page.rows)} recommendations"
+        heading += f"{len(page.rows)} recommendations"
     freshness = f"STALE since {to_text(page.expires_at)}" if page.stale else f"fresh until {to_text(page.expires_at)}"
     as_of = to_text(page.as_of)
     cells = [("rank", "video", "title", "score", "sources", "as_of")]
@@ -100,16 +99,6 @@ def _integer(text: str, what: str = "user, a user_id") -> int:
         return int(text)
     except ValueError:
         raise ReelflowError(f"{what}: found {text!r}, expected an integer, for example 42") from None
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ReelflowError(f"--at {text!r}: expected ISO 8601, for example 2026-01-08T06:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _short(text: str) -> str:

@@ -1,6 +1,6 @@
 """The features of users, contexts and videos: declared once, and encoded by the same code for training and inference."""
 
-from models.features._declared import FEATURES
+from models.features._declared import FEATURES, USER_ID
 from models.features._kinds import (
     Bucket,
     Clock,
@@ -16,6 +16,7 @@ from models.features._spec import FeatureSpec, History, example_users, example_v
 
 __all__ = [
     "FEATURES",
+    "USER_ID",
     "Bucket",
     "Clock",
     "Embedding",

@@ -17,8 +17,11 @@ _RATES = {trend.hours: (trend.column, shown.column) for trend in TRENDS for show
           if trend.counter == col.VIEWS and shown.counter == col.IMPRESSIONS and shown.hours == trend.hours}  # fmt: skip
 _SPANS = {1: "hour", 24: "day", 168: "week"}
 
+USER_ID = "user_id"
+"""The feature whose vocabulary names users: what an erasure takes out of a model."""
+
 FEATURES: tuple[Feature, ...] = (
-    Embedding(name="user_id", side="user", column=col.USER_ID),
+    Embedding(name=USER_ID, side="user", column=col.USER_ID),
     Bucket(name="age", side="user", column=col.AGE, edges=(18, 25, 35, 45, 55)),
     OneHot(name="gender", side="user", column=col.GENDER),
     OneHot(name="user_language", side="user", column=col.LANGUAGE),

@@ -150,6 +150,13 @@ class FeatureSpec:
         vocabularies = {name: own.union(other.vocabularies[name]) for name, own in self.vocabularies.items()}
         return replace(self, vocabularies=vocabularies)
 
+    def without(self, name: str, value: int | str) -> tuple[FeatureSpec, int | None]:
+        """This specification without a value of one feature, and the code that it had; None where it is not known."""
+        if name not in self.vocabularies:
+            return self, None
+        vocabulary, code = self.vocabularies[name].without(value)
+        return replace(self, vocabularies={**self.vocabularies, name: vocabulary}), code
+
     def of(self, kind: type[K]) -> list[K]:
         """The features of a kind, in order."""
         return [feature for feature in self.features if isinstance(feature, kind)]

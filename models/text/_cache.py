@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -87,6 +87,13 @@ class VectorCache:
         with self._connection:
             rows = ((space, _key(text), row.tobytes()) for text, row in zip(texts, content, strict=True))
             self._connection.executemany(_PUT, rows)
+
+    def forget(self, texts: Collection[str]) -> int:
+        """Remove the vectors of texts from every space, and from the file's free pages; returns how many those were."""
+        self._connection.execute("pragma secure_delete = on")  # overwrites what is deleted
+        with self._connection:
+            asked = ("delete from vectors where key = ?", [(_key(text),) for text in texts])
+            return max(self._connection.executemany(*asked).rowcount, 0)
 
     def get(self, space: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """The vectors of the texts, float32 ``(n, dim)``; ``(0, 0)`` when there are no texts.

@@ -16,6 +16,7 @@ from models.wals._choose import METRIC, Choice, choose_half_life
 from models.wals._config import Feedback, WalsConfig
 from models.wals._feedback import confidence
 from models.wals._fit import Engine, Problem, fit, objective
+from models.wals._forget import forget_user
 from models.wals._model import FittedWals
 
 __all__ = [
@@ -29,5 +30,6 @@ __all__ = [
     "choose_half_life",
     "confidence",
     "fit",
+    "forget_user",
     "objective",
 ]

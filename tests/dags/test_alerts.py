@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from _alerts import Alarm, live_now
+from _alerts import Alarm
 from _settings import read_settings
 from _stages import Stages
 from aiosmtpd.controller import Controller
@@ -198,10 +198,3 @@ def test_a_window_that_cannot_be_told_is_said(settings, posts):
     given["dag_run"].logical_date = None
     alarm(settings(webhook_url=posts.url))(given)
     assert posts.taken[0]["window"].startswith("none: window: the run has neither")
-
-
-def test_what_is_live(tmp_path):
-    file = tmp_path / "recommendations.sqlite"
-    assert live_now(file) == "nothing was ever published"
-    file.write_text("no database")
-    assert live_now(file).startswith("the store cannot be read: ")

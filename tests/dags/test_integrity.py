@@ -42,7 +42,7 @@ POOLS = {
 
 
 def test_dag_ids(dags):
-    assert set(dags) == {"reelflow_daily", "reelflow_hourly", "reelflow_rollback"}
+    assert set(dags) == {"reelflow_daily", "reelflow_erasure", "reelflow_hourly", "reelflow_rollback"}
 
 
 def test_edges(daily):
@@ -60,6 +60,18 @@ def test_rollback_is_one_task_without_a_schedule(dags):
     assert rollback.schedule is None
     assert rollback.get_task("rollback").pool == "publish"
     assert rollback.params.get_param("reason").schema["minLength"] == 3
+
+
+def test_erasure_is_one_task_that_waits_for_a_person(dags):
+    erasure = dags["reelflow_erasure"]
+    assert [task.task_id for task in erasure.tasks] == ["erase"]
+    assert erasure.schedule is None
+    task = erasure.get_task("erase")
+    assert task.bash_command.endswith('-m jobs.erase --user="$USER_ID" --by "$BY" --reason "$REASON"')
+    assert (task.env["USER_ID"], task.env["REASON"]) == ("{{ params.user_id }}", "{{ params.reason }}")
+    assert task.execution_timeout == timedelta(hours=24)
+    user = erasure.params.get_param("user_id").schema
+    assert (user["type"], user["pattern"]) == ("string", "^-?[0-9]{1,19}$")
 
 
 def test_pools(daily, hourly):

@@ -44,7 +44,8 @@ class TestAgain:
         rows, entries = published(both), log(both)
         for stage in STAGES:
             assert not both.run(stage, "--as-of", SECOND, "--force").up_to_date, stage.__name__
-        assert differences(tree(both.home / "lake"), lake) == []
+        changed = {name.split("/")[0] for name in differences(tree(both.home / "lake"), lake)}
+        assert changed == {"publication_switches"}  # the same lists went live once more
         assert differences(tree(both.home / "bundles"), bundles) == []
         assert published(both) == rows
         assert log(both) == [entries[0], (*entries[1][:1], "retired", *entries[1][2:]), entries[1]]

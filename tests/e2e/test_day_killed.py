@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs import publish, recommend
-from schemas import RECOMMENDATIONS
+from schemas import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY, RECOMMENDATIONS
 from tests.builders import Workspace, tree
 from tests.e2e.day import AFTER_BOTH, AFTER_FIRST, FIRST_DAY, SECOND, SECOND_DAY, TODAY, aliases, differences, log, published
 
@@ -60,6 +60,16 @@ class TestKilled:
         assert eve.run(publish, "--as-of", SECOND).up_to_date
         assert published(eve) == published(world.both)
         assert aliases(eve) == AFTER_BOTH
+
+    @pytest.mark.parametrize("point", ["_keep", "_enter"])
+    def test_publish_killed_between_the_switch_and_the_history(self, world, eve, point):
+        history = tree(world.both.home / "lake" / RECOMMENDATION_HISTORY.name)
+        kill_at(eve, f"jobs._served.{point}")
+        assert published(eve) == published(world.both)
+        assert len(eve.lake.every(PUBLICATION_SWITCHES)) == 1
+        assert eve.run(publish, "--as-of", SECOND).up_to_date
+        assert tree(eve.home / "lake" / RECOMMENDATION_HISTORY.name) == history
+        assert len(eve.lake.every(PUBLICATION_SWITCHES)) == 2
 
 
 def start(space: Workspace, *arguments: str) -> subprocess.Popen[bytes]:

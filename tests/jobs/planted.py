@@ -158,7 +158,7 @@ def _write_features(space: Workspace, rows: list[dict[str, Any]], end: datetime)
         if row["clicked"]:
             watched[row["user_id"]].add(row["video_id"])
     users = [
-        {"user_id": user, "age": 20 + user, "country": "DE" if user % 3 == 0 else "FR", "language": "en", "device": "a"}
+        {"user_id": user, "age": 20 + user % 50, "country": "DE" if user % 3 == 0 else "FR", "language": "en", "device": "a"}
         | {"interaction_count": len(watched[user]), "watched": sorted(watched[user]), "valid_from": START - DAY, **NO_HISTORY}
         for user in USERS
     ]

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from jobs._arrow import in_order_of_time
+from jobs._erased import NOBODY
 from jobs._judge import Durations, IngestConfig, judge, repeats, sound_ids
 from jobs.reading import partition_files
 from schemas import INTERACTIONS, RAW_INTERACTIONS
@@ -81,7 +82,7 @@ def test_the_hour_before_hides_what_it_holds_whatever_became_of_it(tmp_path):
     write_lines(folder / "a.jsonl", [*lines, event("c", "watch", "10:00:00", watch_seconds=101), "broken"])
     files = partition_files(folder)
     assert sound_ids(moment("10:00"), files, CONFIG).to_pylist() == ["a", "b", "b"]
-    found = judge(moment("10:00"), files, pa.array(["a"]), Durations(np.array([10]), np.array([5.0])), CONFIG)
+    found = judge(moment("10:00"), files, pa.array(["a"]), Durations(np.array([10]), np.array([5.0])), CONFIG, erased=NOBODY)
     assert found.kept == arrow(INTERACTIONS, [])
     assert found.counts == {
         "duplicate": 2, "rejected": 3, "unknown_video": 1, "out_of_range": 1, "malformed_record": 1,

@@ -2,11 +2,12 @@ import re
 
 import pytest
 
-from jobs import _bundles, _last_scan, gate, index, publish, recommend, scan
+from jobs import _bundles, _last_scan, _served, gate, index, publish, recommend, scan
 from jobs._recipe import Recipe
+from jobs._swap import read_json
 from jobs._tables import Partition
 from jobs._window import DAY, iso
-from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
+from schemas import FALLBACK_RECOMMENDATIONS, PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY, RECOMMENDATIONS, SCORE_PARTS
 from serving import SqliteStore
 from tests.builders import Workspace, arrow, stage_context
 from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
@@ -42,14 +43,14 @@ def index_by_hand(space, end):
         _bundles.commit(context, "serving", recipe, lambda folder: (folder / "index").write_text(iso(end)), {})
 
 
-def write_rows(space, end, shift=0, *, fallback=2, **changes):
+def write_rows(space, end, shift=0, *, fallback=2, users=(1, 2), **changes):
     """Two users' lists and the fallback of a day, as if recommend had made them and scan had passed them."""
     recipe = {"inputs": digests(space, end), "code_version": "by hand", "parameters": {"as_of": iso(end)}} | changes
     today, text = Partition((end - DAY).date()), {"sources": "wals:1", "reason": "picked for you"}
     parts = {"rules": "", "propensity": 1.0, **dict.fromkeys(SCORE_PARTS, 0.0)}
     rows = [
         {"user_id": user, "rank": rank, "video_id": 100 + rank + shift, "score": 1 / rank, **text, **parts}
-        for user in (1, 2)
+        for user in users
         for rank in (1, 2, 3)
     ]
     lists = [{"segment": "all", "rank": rank, "video_id": 200 + rank, "score": 0.0, **text} for rank in range(1, fallback + 1)]
@@ -163,3 +164,71 @@ def test_what_was_rolled_back_does_not_come_back_by_itself(space):
     store(space).rollback(reason="again")
     assert space.run(publish, "--as-of", iso(SECOND), "--force").facts["status"] == "live"
     assert videos(space) == [102, 103, 104]
+
+
+def history(space, end):
+    partition = Partition((end - DAY).date(), 23)
+    return space.lake.read(RECOMMENDATION_HISTORY, [partition]).to_pylist()
+
+
+def test_what_goes_live_is_in_the_history(space):
+    for end, shift in ((FIRST, 5), (SECOND, 0)):
+        write_rows(space, end, shift)
+        status, _, error = space.command(publish, "--as-of", iso(end))
+        assert (status, error) == (0, "")
+    live = store(space).live()
+    rows = [(row["user_id"], row["rank"], row["video_id"], row["model_version"]) for row in history(space, SECOND)]
+    assert rows == [(user, rank, 100 + rank, live.model_version) for user in (1, 2) for rank in (1, 2, 3)]
+    assert {row["generators"] for row in history(space, FIRST)} == {"wals"}
+    switches = space.lake.read(PUBLICATION_SWITCHES, space.lake.every(PUBLICATION_SWITCHES)).to_pylist()
+    assert [(row["version"], row["switched_at"]) for row in switches] == [
+        (record.version, record.published_at) for record in reversed(store(space).publications())
+    ]
+    for table in (RECOMMENDATION_HISTORY, PUBLICATION_SWITCHES):  # their suites passed
+        found = read_json(space.home / f"runs/20260108T000000Z/expectations/{table.name}.json", "result", "publish")
+        assert found["passed"], table.name
+        assert found["rules"]
+
+
+def test_a_history_that_was_not_written_is_made_up_for(space, monkeypatch):
+    write_rows(space, SECOND)
+    with monkeypatch.context() as patch:
+        patch.setattr(_served, "follow", lambda *_: (_ for _ in ()).throw(OSError("the machine stopped")))
+        with pytest.raises(OSError, match="stopped"):
+            space.run(publish, "--as-of", iso(SECOND))
+    assert videos(space) == [101, 102, 103]
+    assert space.lake.every(RECOMMENDATION_HISTORY) == []
+    with space.environment():
+        (unit,) = publish.plan(stage_context("publish", "--as-of", iso(SECOND)), {})
+    assert (str(unit.status.state), unit.status.why) == ("stale", "live, but not in the history")
+    assert space.run(publish, "--as-of", iso(SECOND)).up_to_date
+    assert len(history(space, SECOND)) == 6
+    with space.environment():
+        (unit,) = publish.plan(stage_context("publish", "--as-of", iso(SECOND)), {})
+    assert unit.status.current
+
+
+def test_a_superseded_day_is_not_in_the_history(space):
+    for end in (SECOND, FIRST):
+        write_rows(space, end)
+        space.run(publish, "--as-of", iso(end), "--force")
+    assert space.lake.every(RECOMMENDATION_HISTORY) == [Partition((SECOND - DAY).date(), 23)]
+
+
+def test_old_history_goes_when_a_day_is_published(space):
+    short = Workspace(space.home, {**SETTINGS, "history": {"keep_days": 1}})
+    for end in (FIRST, SECOND, SECOND):
+        write_rows(short, end)
+        short.run(publish, "--as-of", iso(end), "--force")
+    assert short.lake.every(RECOMMENDATION_HISTORY) == [Partition((SECOND - DAY).date(), 23)]
+
+
+def test_lists_that_were_damaged_since_the_scan_do_not_go_live(space):
+    write_rows(space, SECOND)
+    (file,) = space.lake.files(RECOMMENDATIONS, [Partition((SECOND - DAY).date())])
+    content = file.read_bytes()
+    file.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    status, _, error = space.command(publish, "--as-of", iso(SECOND))
+    assert status == 2
+    assert f"table recommendations, dt=2026-01-07: file {file}: found sha256 " in error
+    assert store(space).live() is None

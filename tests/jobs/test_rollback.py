@@ -1,11 +1,13 @@
 import shutil
 
+import numpy as np
 import pytest
 
-from jobs import _bundles, publish, rollback
+from jobs import _bundles, _served_at, publish, rollback
 from jobs._registry import KINDS
+from jobs._served_at import Timeline
 from jobs._tracking import Tracker
-from jobs._window import iso
+from jobs._window import iso, micros
 from models.bundle import open_bundle
 from tests.builders import stage_context
 from tests.jobs.planted import FIRST, SECOND, SETTINGS, planted, train
@@ -55,6 +57,21 @@ def test_store_aliases_and_index_go_back_together(space, capsys):
     assert "; before: version 2 as of 2026-01-08T00:00:00Z (" in said
     assert (videos(space), champions(space)) == ([106, 107, 108], {FIRST})
     assert store(space).switches()[0].reason == "ann: too many cats"
+
+
+def test_the_lake_knows_what_was_live_when(space, capsys):
+    back(space, capsys, "--by", "ann", "--reason", "too many cats")
+    spans = Timeline.read(space.lake).spans
+    assert [span.version for span in spans][-1] == 1
+    assert spans[-1].start == store(space).switches()[0].at
+    found = _served_at.shown(space.lake, np.array([1]), np.array([micros(spans[-1].start)]))
+    assert found.rows["video_id"].to_pylist() == [106, 107, 108]
+
+
+def test_a_rollback_that_died_before_the_lake_knew_is_finished(space, capsys):
+    store(space).rollback()
+    back(space, capsys, "--to-version", "1", "--by", "ann", "--reason", "mend")
+    assert Timeline.read(space.lake).spans[-1].version == 1
 
 
 def test_there_and_back_again(space, capsys):

@@ -76,9 +76,8 @@ def test_a_row_is_the_contract(made):
     row = made[0].rows(VIDEOS, DAY)[0]
     assert (row["tags"], row["removed"], row["uploaded_at"]) == (["x", "y"], True, moment("2026-01-01T00:00"))
     user = next(row for row in made[0].rows(USERS, DAY) if row["user_id"] == 3)
-    blank = dict.fromkeys(("age", "gender", "city", "language", "time_zone"))
-    dates = {"registered_at": moment("2025-05-05T00:00"), "snapshot_date": "2026-01-07"}
-    assert user == {"user_id": 3, "country": "DE", **blank, **dates}
+    blank = dict.fromkeys(("age", "gender", "city", "language"))
+    assert user == {"user_id": 3, "country": "DE", **blank, "snapshot_date": "2026-01-07"}
     assert [(row["user_id"], row["age"]) for row in made[0].rows(USERS, DAY)] == [(1, 21), (3, None), (9, None)]
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from models.bundle import MANIFEST, BundleError, open_bundle, seal, sha256
+from models.bundle import MANIFEST, BundleError, open_bundle, reseal, seal, sha256
 
 
 @pytest.fixture
@@ -104,3 +104,18 @@ def test_sha256_of_a_large_file_is_that_of_its_bytes(tmp_path):
     content = bytes(range(256)) * 20_000
     (tmp_path / "large").write_bytes(content)
     assert sha256(tmp_path / "large") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_bundle_that_was_resealed_keeps_its_digest_and_is_still_verified(folder, tmp_path):
+    sealed = seal(folder, kind="wals", properties={"as_of": "2026-01-08"})
+    staged = shutil.copytree(folder, tmp_path / "staged")
+    (staged / "final" / "a.npy").write_bytes(b"ab")
+    first = reseal(staged, sealed, "receipt-1", 3)
+    found = open_bundle(staged, kind="wals")
+    assert (found, found.digest, found.erasures) == (first, sealed.digest, {"receipt-1": 3})
+    (staged / "empty").write_bytes(b"x")
+    with pytest.raises(BundleError, match="file empty has sha256"):
+        open_bundle(staged, kind="wals")
+    second = reseal(staged, found, "receipt-2", 1)
+    assert open_bundle(staged, kind=None) == second
+    assert (second.digest, second.erasures) == (sealed.digest, {"receipt-1": 3, "receipt-2": 1})

@@ -135,3 +135,19 @@ def test_the_section_of_base_yaml_names_features():
     section = conf.load("logistic", LogisticConfig)
     planted, _ = data(n_impressions=2_000)
     fit_logistic(section.model_copy(update={"regularizations": (100.0,)}), planted)
+
+
+def test_without_a_user_only_that_user_is_predicted_as_a_stranger(sampled):
+    planted, _ = sampled
+    model = fit_logistic(config(crosses=(*CROSS, ("user_id", "video_language"))), planted)
+    rest = held_out(planted)
+    ids = planted.examples["user_id"].to_numpy()[rest]
+    user = int(ids[0])
+    less = model.without_user(user)
+    before, after = model.predict(planted, rest), less.predict(planted, rest)
+    assert np.array_equal(before[ids != user], after[ids != user])
+    assert not np.isclose(before[ids == user], after[ids == user]).any()
+    width = sum(model.spec.coded("video")[name] for name in ("video_language",))
+    assert len(less.weights) == len(model.weights) - 1 - width
+    assert user not in less.spec.vocabularies["user_id"].values.to_pylist()
+    assert less.without_user(user) is None

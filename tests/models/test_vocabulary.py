@@ -26,3 +26,11 @@ def test_the_plain_form_is_exact():
 
     assert vocabulary.to_plain() == {"type": "int64", "values": [5, 2**60]}
     assert Vocabulary.from_plain(vocabulary.to_plain()) == vocabulary
+
+
+def test_without_a_value_the_others_move_up():
+    vocabulary = Vocabulary(pa.array([5, 7, 9]))
+    for value, left, code in ((5, [7, 9], 2), (9, [5, 7], 4), (7, [5, 9], 3), (6, [5, 7, 9], None)):
+        less, had = vocabulary.without(value)
+        assert (less.values.to_pylist(), had) == (left, code)
+    assert Vocabulary(pa.array([5])).without(5)[0].encode(pa.array([5, None])).tolist() == [1, 0]

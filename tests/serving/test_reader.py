@@ -11,6 +11,7 @@ import pytest
 from serving import SqliteStore
 from serving.reader import main
 from tests.serving.builders import batch, fallback, publication, publish
+from tests.serving.deltas import delta
 
 
 @pytest.fixture
@@ -112,6 +113,14 @@ def test_unknown_user_gets_the_most_specific_list(store: SqliteStore, capsys: py
     for country, device, segment in (("DE", "tv", names[3]), ("DE", "radio", names[2]), ("FR", "tv", names[4])):
         assert main(["999", "--country", country, "--language", "de", "--device", device]) == 0
         assert capsys.readouterr().out.startswith(f"user 999: no list of their own; fallback list {segment!r}")
+
+
+def test_an_expired_list_is_replaced_and_it_says_so(store: SqliteStore, capsys: pytest.CaptureFixture[str]) -> None:
+    delta(store, 24, (1,), publish(store, 8).version)
+    assert main(["3", "--at", "2026-01-10T01:00:00Z"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "user 3: their own list has expired; fallback list 'all'"
+    assert lines[1] == "version 2 of model hour-24, fresh until 2026-01-11T00:00:00Z"
 
 
 def test_takes_another_store(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

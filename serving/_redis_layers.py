@@ -1,0 +1,113 @@
+"""What a version of the Redis store consists of: the lists of a full publication, and over them those of later deltas.
+
+A *layer* is a version's own lists. A user's list is the one in the topmost layer that has any, which a reader asks for all at
+once. So a publication writes what it brings and nothing else, and a layer goes when nothing that is kept shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from serving import _redis_users, _rules
+from serving._protocol import Status, StoreError
+from serving._redis_keys import Keys
+from serving._redis_log import Log
+from serving._redis_server import Client, Pipeline, Server
+
+__all__ = ["clear", "erase", "lay", "refuse_missing"]
+
+
+def lay(log: Log, version: int, client: Client, keys: Keys) -> None:
+    """Say what a version consists of that is about to become live, and count what its readers will see.
+
+    A delta lies over everything that is live. Over a full publication stay those layers that know more: deltas as of a later
+    time, which hours published while a day was computed.
+    """
+    new, live = log[version], log.live
+    below = live.shows if live is not None else ()
+    if new.record.base is not None:
+        assert live is not None
+        shows = (*below, version)
+        own = _redis_users.users_of(client, keys, version)
+        hidden = _redis_users.rows_seen(client, keys, below, own)
+        users, rows = live.record.users, live.record.rows
+        shown = (new.own_users, new.own_rows)
+    else:
+        later = _rules.later((log[delta].record for delta in below[1:]), new.record)
+        shows = (version, *(delta.version for delta in later))
+        over = [_redis_users.users_of(client, keys, delta) for delta in shows[1:]]
+        of_deltas = np.unique(np.concatenate(over)) if over else np.empty(0, np.int64)
+        users, rows = new.own_users, new.own_rows
+        hidden = _redis_users.rows_seen(client, keys, shows[:1], of_deltas)
+        shown = _redis_users.rows_seen(client, keys, shows, of_deltas)
+    log.change(
+        replace(new, shows=shows),
+        layers=len(shows),
+        users=users - hidden[0] + shown[0],
+        rows=rows - hidden[1] + shown[1],
+    )
+
+
+def erase(log: Log, held: Mapping[int, int]) -> None:
+    """Take a user out of what versions say that they hold, and that their readers see.
+
+    Args:
+        log: all versions.
+        held: how many rows of the user each has, by version.
+    """
+    for version in log.with_status(*Status):
+        entry = log[version]
+        shown = next((rows for layer in reversed(entry.shows) if (rows := held.get(layer, 0))), 0)
+        own = held.get(version, 0)
+        if shown or own:
+            log.change(
+                replace(entry, own_users=entry.own_users - bool(own), own_rows=entry.own_rows - own),
+                users=entry.record.users - bool(shown),
+                rows=entry.record.rows - shown,
+            )
+
+
+def refuse_missing(version: int, values: int) -> None:
+    """Refuse a version of which the server has lost something.
+
+    Raises:
+        StoreError: it has.
+    """
+    if values:
+        raise StoreError(
+            f"publication {version}: found {values} values fewer in the store than were written, expected none; nothing was "
+            "published: see whether the server evicts keys, was restarted, or something else deletes them, then publish again"
+        )
+
+
+def clear(server: Server, keys: Keys, since: float) -> None:
+    """Delete the lists of versions that nobody will read again: what failed, and what was let go of before ``since``.
+
+    Lists of a version that is removed itself stay as long as a kept one shows them, its fallback lists do not.
+    """
+
+    def work(pipe: Pipeline) -> list[tuple[int, bool, bool]]:
+        """Which versions are dead, whether their lists are, and whether nobody need bury them; readers are told first."""
+        log = Log(pipe, keys)
+        shown = log.shown(since)
+        dead = []
+        for version in log.held:
+            status = log.status(version)
+            orphan = status is Status.LOADING and not pipe.exists(keys.lease(version))
+            gone = status is Status.REMOVED and (log[version].removed_at or 0) <= since
+            if orphan or gone or status in (None, Status.FAILED, Status.SUPERSEDED):
+                dead.append((version, version not in shown, not orphan))
+        pipe.multi()
+        if dead:
+            pipe.delete(*(keys.kept(version) for version, _, _ in dead))
+        return dead
+
+    for version, lists, buried in server.transact(Log.watched(keys), work):
+        server.client.unlink(keys.fallback(version))
+        if lists:
+            _redis_users.delete(server.client, keys, version)
+            if buried:
+                server.client.srem(keys.holding, version)

@@ -1,0 +1,130 @@
+"""A server in a process of its own: how it begins, ends, dies, and refuses to begin."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving import SqliteStore
+from tests.serving.builders import expected
+from tests.serving.http.clients import ROOT, Server, serving
+
+DAY_8 = expected(8, 1)
+
+
+def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REELFLOW_HOME": str(home), **variables}
+    command = [sys.executable, "-m", "serving.http", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=60, check=False)
+
+
+def videos(answer: httpx.Response) -> list[int]:
+    return [item["video_id"] for item in answer.json()["items"]]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("arguments", "variables", "message"),
+        [
+            (("--host", "0.0.0.0"), {}, "http.host: found 0.0.0.0, which other machines reach, and no API keys"),
+            (("--host", "0.0.0.0", "--page"), {"REELFLOW_API_KEYS": "k" * 24}, "http.page: found it on at 0.0.0.0"),
+            (("--host", "203.0.113.9"), {"REELFLOW_API_KEYS": "k" * 24}, "http: cannot listen at 203.0.113.9 port 8090"),
+            (("--store", "nosql://x"), {}, "store nosql://...: found an unknown kind of store"),
+            ((), {"REELFLOW_API_KEYS": "short"}, "REELFLOW_API_KEYS: found 5 characters in key 1"),
+        ],
+    )
+    def test_are_one_line(self, tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], message: str) -> None:
+        done = run(tmp_path, *arguments, **variables)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"reelflow | http | error: {message}")
+        assert len(done.stderr.splitlines()) == 1
+
+    def test_a_port_that_is_taken(self, tmp_path: Path) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            done = run(tmp_path, "--port", str(taken.getsockname()[1]))
+        assert done.returncode == 2
+        assert "expected an address of this machine and a free port" in done.stderr
+
+
+def test_sigterm_drains(tmp_path: Path, store: SqliteStore) -> None:
+    """What was begun is answered, nothing new is taken, and the process ends."""
+    body = json.dumps({"user_ids": [1, 2]}).encode()
+    head = (
+        "POST /recommendations:batch HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with serving(tmp_path, store.path) as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as begun:
+        assert httpx.get(f"{server.url}/ready").status_code == 200
+        begun.sendall(head.encode() + body[:5])
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{server.url}/health")
+        assert server.process.poll() is None
+        begun.sendall(body[5:])
+        answer = b""
+        while part := begun.recv(65536):
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["homepages"][1]["user_id"] == 2
+        server.process.communicate(timeout=20)
+    assert server.process.returncode in (0, -signal.SIGTERM)
+
+
+def test_sigkill_in_the_middle_and_another_server_goes_on(tmp_path: Path, store: SqliteStore) -> None:
+    """Clients see a broken connection or a whole right answer, never a part of one; the next server finds the store whole."""
+    whole: list[int] = []
+    broken: list[Exception] = []
+    stop = threading.Event()
+
+    def ask(url: str) -> None:
+        with httpx.Client(base_url=url) as browser:
+            while not stop.is_set():
+                try:
+                    answer = browser.get("/users/7/recommendations")
+                except httpx.TransportError as error:
+                    broken.append(error)
+                    return
+                assert answer.status_code == 200
+                assert videos(answer) == DAY_8
+                whole.append(1)
+
+    server = Server(tmp_path, store.path)
+    askers = [threading.Thread(target=ask, args=(server.url,)) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    while len(whole) < 200:
+        time.sleep(0.01)
+    assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    for asker in askers:
+        asker.join(timeout=20)
+    stop.set()
+    assert len(broken) == 4
+    with serving(tmp_path, store.path, port=server.port) as again:
+        assert videos(httpx.get(f"{again.url}/users/7/recommendations")) == DAY_8
+    assert [row.video_id for row in store.read(7, 5)] == DAY_8
+
+
+def test_workers_share_the_port_and_count_together(tmp_path: Path, store: SqliteStore) -> None:
+    with serving(tmp_path, store.path, settings={"workers": 2}) as server:
+        limits = httpx.Limits(max_keepalive_connections=0)  # a new connection each time, so that both workers get some
+        with httpx.Client(base_url=server.url, limits=limits) as browser:
+            for _ in range(40):
+                assert videos(browser.get("/users/7/recommendations")) == DAY_8
+            text = browser.get("/metrics").text
+        assert 'reelflow_http_requests_total{route="/users/{user_id}/recommendations",status="200"} 40.0' in text
+        assert "reelflow_live_version 1.0" in text
+        assert server.end() == 0

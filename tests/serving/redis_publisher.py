@@ -1,0 +1,79 @@
+"""A publisher in a process of its own that can be made to die: ``-m tests.serving.redis_publisher URL DAY GENERATION HOW``.
+
+With a number of users and the version that it is to lie over it publishes a delta. The password comes from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pyarrow as pa
+
+from schemas.errors import ReelflowError
+from serving import _redis_layers, _redis_log, _redis_users
+from serving._redis import RedisStore
+from serving._redis_load import Load
+from tests.serving.builders import day, fallback, publication, rows
+
+LEASE_SECONDS = 1.0
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.RecordBatch]:
+    for index, part in enumerate(rows(number, generation, users=users, k=100, per_batch=500)):
+        yield part
+        if index == 1 and how == "die-loading":
+            die()
+        if index == 1 and how == "wait":
+            print("waiting", flush=True)
+            sys.stdin.readline()
+    if how == "die-loaded":
+        die()
+
+
+def main(url: str, number: str, generation: str, how: str, *sizes: str) -> int:
+    users, base = sizes if len(sizes) == 2 else ("1500", "0")
+    if how == "die-noted":
+        note = _redis_users.note
+        _redis_users.note = lambda pipe, *piece: (note(pipe, *piece), pipe.execute(), die())  # no list is written yet
+    if how == "die-before-switch":
+        Load.missing = die  # type: ignore[assignment, method-assign]
+    if how == "die-laying":
+        _redis_layers.lay = die  # type: ignore[assignment]
+    if how == "die-in-switch":
+        _redis_log.Log.retire_old = die  # type: ignore[method-assign]
+    if how == "die-switched":
+        clear, times = _redis_layers.clear, iter(range(9))
+        _redis_layers.clear = lambda *given: die() if next(times) else clear(*given)
+    if how == "die-deleting":
+        _redis_users.delete = lambda client, keys, version: (
+            client.unlink(*keys.of_users(version, range(1, 11))),
+            die(),
+        )
+    store = RedisStore(url, lease_seconds=LEASE_SECONDS, grace_seconds=0)
+    attempt = int(generation)
+    try:
+        result = store.publish(
+            replace(publication(int(number), attempt), base=int(base) or None),
+            batches(int(number), attempt, how, int(users)),
+            fallback(int(number), attempt),
+            keep_versions=0 if how == "die-deleting" else 2,
+        )
+    except ReelflowError as error:
+        print(error, file=sys.stderr)
+        return 2
+    assert store.live() is not None
+    assert result.status != "live" or store.live().as_of == day(int(number))  # type: ignore[union-attr]
+    print(result.status, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
