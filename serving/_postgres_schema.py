@@ -8,6 +8,7 @@ one table.
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, Field
@@ -134,18 +135,6 @@ _TABLES = (
     FROM publication_log ORDER BY version DESC""",
 )
 
-_READABLE = (
-    "recommendations", "fallback_recommendations", "publications", "schema_version", "publication_log", "full_lists",
-    "delta_lists", "fallback_rows", "version_layers", "live_lists", "switch_log",
-)  # fmt: skip
-_GRANTS = f"""
-    DO $$ BEGIN
-        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'reelflow_reader') THEN
-            GRANT USAGE ON SCHEMA reelflow TO reelflow_reader;
-            GRANT SELECT ON {", ".join(_READABLE)} TO reelflow_reader;
-        END IF;
-    END $$"""
-
 
 def relation(version: int, *, delta: bool) -> str:
     """The table that a version's own lists are written to."""
@@ -189,7 +178,7 @@ def create(connection: Connection[Any]) -> None:
         connection.execute(statement)
     for table in ("full_lists", "delta_lists"):
         settled(connection, table)
-    connection.execute(_GRANTS)
+    connection.execute(files("serving").joinpath("postgres/grants.sql").read_text(encoding="utf-8"))
 
 
 def settled(connection: Connection[Any], table: str) -> None:
