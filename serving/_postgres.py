@@ -59,10 +59,10 @@ class PostgresStore(SnapshotReads):
         _rules.refuse_negative(keep_versions)
         lists = _checks.fallback_rows(fallback)
         with self._writing("publish") as connection:
-            version, status = self._claim(connection, publication)
+            version, claimed = self._claim(connection, publication)
             self._clear(connection)
-            if status is Status.SUPERSEDED:
-                return PublishResult(version=version, status=status, users=0, rows=0)
+            if claimed is Status.SUPERSEDED:
+                return PublishResult(version=version, status=claimed, users=0, rows=0)
             try:
                 _postgres_load.load_fallback(connection, version, lists)
                 said = _postgres_load.load(connection, version, batches, delta=publication.base is not None)
