@@ -92,7 +92,7 @@ def is_newest(connection: sqlite3.Connection, publication: Publication) -> bool:
     current = live(connection)
     asked = publication.base is not None and current is not None
     newest = _sqlite_layers.newest_as_of(connection, current.version) if asked and current else None
-    return _rules.is_newest(publication, current, newest and from_text(newest))
+    return _rules.is_newest(publication, current, None if newest is None else from_text(newest))
 
 
 def set_status(connection: sqlite3.Connection, version: int, status: Status) -> None:

@@ -1,6 +1,10 @@
 import shutil
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +19,7 @@ from schemas import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY, RECOMMENDATION
 from tests.builders import tree
 from tests.jobs.publishing import FIRST, SECOND, Platform, rows_of
 
+ROOT = Path(__file__).resolve().parents[2]
 EVERYBODY = {1: [11, 12, 13], 2: [21, 22]}
 OF_FIRST, OF_SECOND = Partition((FIRST - DAY).date(), 23), Partition((SECOND - DAY).date(), 23)
 
@@ -129,6 +134,33 @@ class TestSameBytes:
         before = tree(platform.lake.root)
         assert platform.follow() == []
         assert tree(platform.lake.root) == before
+
+
+class TestKilled:
+    PROGRAM = (
+        "import os, pkgutil, signal, sys; from pathlib import Path; from jobs import _served; from jobs._tables import Lake\n"
+        "from serving import SqliteStore\n"
+        "home, (place, function) = Path(sys.argv[1]), sys.argv[2].rsplit('.', 1)\n"
+        "setattr(pkgutil.resolve_name(place), function, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "_served.follow(SqliteStore(home / 'store/recommendations.sqlite'), Lake(home / 'lake'))\n"
+    )
+
+    @pytest.mark.parametrize("point", ["_served._keep", "_served._write", "_tables.swap", "_served._enter"])
+    def test_wherever_it_is_killed_the_next_one_ends_as_if_it_had_not_been(self, tmp_path, point):
+        killed, whole = (Platform(tmp_path / name) for name in ("killed", "whole"))
+        for platform in (killed, whole):
+            platform.day(FIRST, EVERYBODY)
+            platform.hour(FIRST + HOUR, {1: [15]}, followed=False)
+        whole.follow()
+        ended = subprocess.run(
+            [sys.executable, "-c", self.PROGRAM, str(tmp_path / "killed"), f"jobs.{point}"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
+        assert _served.behind(killed.store, killed.lake)
+        assert killed.follow() == []
+        assert tree(killed.lake.root) == tree(whole.lake.root)
+        assert not list((killed.lake.root / "_staging").iterdir())  # nor is anything left of what was killed
 
 
 class TestMadeUpFor:
