@@ -59,10 +59,10 @@ class PostgresStore(SnapshotReads):
         _rules.refuse_negative(keep_versions)
         lists = _checks.fallback_rows(fallback)
         with self._writing("publish") as connection:
-            version, status = self._claim(connection, publication)
+            version, claimed = self._claim(connection, publication)
             self._clear(connection)
-            if status is Status.SUPERSEDED:
-                return PublishResult(version=version, status=status, users=0, rows=0)
+            if claimed is Status.SUPERSEDED:
+                return PublishResult(version=version, status=claimed, users=0, rows=0)
             try:
                 _postgres_load.load_fallback(connection, version, lists)
                 said = _postgres_load.load(connection, version, batches, delta=publication.base is not None)
@@ -191,15 +191,11 @@ class _PostgresSnapshot:
     def __init__(self, connection: Connection | None, live: PublicationRecord | None) -> None:
         self._connection = connection
         self.live = live
-        self._of: dict[int, PublicationRecord] = {}
 
     def read(self, user_id: int, k: int) -> list[Recommendation]:
         """Return a user's first ``k`` recommendations by rank."""
         found = self.read_lists([user_id], k).get(user_id)
-        if found is None:
-            return []
-        self._of[user_id] = found.publication  # what is asked next
-        return list(found.rows)
+        return list(found.rows) if found is not None else []
 
     def read_lists(self, user_ids: Sequence[int], k: int) -> dict[int, UserList]:
         """Return the first ``k`` recommendations of each of these users who has any."""
@@ -213,9 +209,8 @@ class _PostgresSnapshot:
         _checks.reading(1, user_id)
         if self._connection is None or self.live is None:
             return None
-        if user_id not in self._of and not self.read(user_id, 1):
-            return _postgres_log.record(self._connection, self.live.root)
-        return self._of[user_id]
+        found = self.read_lists([user_id], 1).get(user_id)
+        return _postgres_log.record(self._connection, self.live.root) if found is None else found.publication
 
     def publications(self) -> list[PublicationRecord]:
         """Return the publications whose lists it shows: the full one, and the deltas over it."""

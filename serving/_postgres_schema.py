@@ -8,6 +8,7 @@ one table.
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, Field
@@ -28,7 +29,7 @@ LISTED = tuple(field for field in RECOMMENDATIONS.fields if field.name not in (c
 """What a list holds of each video."""
 
 STORAGE = "WITH (toast_tuple_target = 8160)"
-"""A list of 100 videos is one page, read at once. By default it is compressed further, which took a third of the load's time."""
+"""A list of 100 videos is one page, read at once. By default it is compressed further: a third of the load's time."""
 
 _LAST = tuple(field.name for field in LISTED if field.name not in FALLBACK_RECOMMENDATIONS.columns)
 """Columns that came later: the last of the view, so that apps that read `SELECT *` by position go on as before."""
@@ -134,18 +135,6 @@ _TABLES = (
     FROM publication_log ORDER BY version DESC""",
 )
 
-_READABLE = (
-    "recommendations", "fallback_recommendations", "publications", "schema_version", "publication_log", "full_lists",
-    "delta_lists", "fallback_rows", "version_layers", "live_lists", "switch_log",
-)  # fmt: skip
-_GRANTS = f"""
-    DO $$ BEGIN
-        IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'reelflow_reader') THEN
-            GRANT USAGE ON SCHEMA reelflow TO reelflow_reader;
-            GRANT SELECT ON {", ".join(_READABLE)} TO reelflow_reader;
-        END IF;
-    END $$"""
-
 
 def relation(version: int, *, delta: bool) -> str:
     """The table that a version's own lists are written to."""
@@ -189,7 +178,7 @@ def create(connection: Connection[Any]) -> None:
         connection.execute(statement)
     for table in ("full_lists", "delta_lists"):
         settled(connection, table)
-    connection.execute(_GRANTS)
+    connection.execute(files("serving").joinpath("postgres/grants.sql").read_text(encoding="utf-8"))
 
 
 def settled(connection: Connection[Any], table: str) -> None:

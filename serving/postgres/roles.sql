@@ -2,7 +2,8 @@
 --
 --     psql -d videos -v ON_ERROR_STOP=1 -f serving/postgres/roles.sql
 --
--- It may be run again. Passwords are yours to give: \password reelflow_writer. Roles of your own may be granted these.
+-- It may be run again, also when somebody else has published already: the store then becomes the writer's. Passwords are yours to
+-- give: \password reelflow_writer. Roles of your own may be granted these.
 
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reelflow_writer') THEN
@@ -20,6 +21,17 @@ CREATE SCHEMA IF NOT EXISTS reelflow AUTHORIZATION reelflow_writer;
 REVOKE ALL ON SCHEMA reelflow FROM PUBLIC;
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA reelflow TO reelflow_reader;
+DO $$ DECLARE relation regclass; BEGIN
+    IF to_regclass('reelflow.schema_version') IS NOT NULL THEN
+        ALTER SCHEMA reelflow OWNER TO reelflow_writer;
+        FOR relation IN
+            SELECT oid FROM pg_class WHERE relnamespace = 'reelflow'::regnamespace AND relkind IN ('r', 'p', 'v')
+        LOOP
+            EXECUTE format('ALTER TABLE %s OWNER TO reelflow_writer', relation);
+        END LOOP;
+    END IF;
+END $$;
+\ir grants.sql
 
 -- Plain SQL finds the views by their names.
 ALTER ROLE reelflow_reader SET search_path = reelflow;

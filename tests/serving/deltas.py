@@ -99,7 +99,7 @@ class DeltaContract:
     def test_freshness_is_that_of_the_list(self, store: ServingStore) -> None:
         delta(store, 5, (3,), base=1)
         reader, now = RecommendationReader(store), hour(50)
-        mine, others, nobody = (reader.get(user, now=now) for user in (3, 4, 999))
+        mine, others, nobody = (reader.get(user, segments=names, now=now) for user, names in ((3, ()), (4, ()), (999, "all")))
         assert (mine.version, mine.model_version, mine.as_of, mine.expires_at) == (2, "hour-5", hour(5), hour(53))
         assert (others.version, others.model_version, others.as_of, others.expires_at) == (2, "model-8-1", day(8), day(10))
         assert (nobody.fallback, nobody.model_version, nobody.as_of) == (True, "hour-5", hour(5))

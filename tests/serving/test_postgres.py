@@ -410,6 +410,20 @@ class TestRoles:
         sql = "SELECT video_id FROM recommendations WHERE user_id = 4 ORDER BY rank"
         assert [row for (row,) in roles.run(sql, user="reelflow_reader")] == expected(9, 2)
 
+    def test_a_store_that_was_there_before_the_roles_is_handed_over(self, roles: Server) -> None:
+        roles.empty()
+        with closing(PostgresStore(roles.url())) as owner:
+            publish(owner, 8, 1)
+        roles.psql("-f", str(ROLES))
+        with (
+            closing(PostgresStore(roles.url("reelflow_writer"))) as writer,
+            closing(PostgresStore(roles.url("reelflow_reader"))) as reader,
+        ):
+            assert videos(reader) == expected(8, 1)
+            assert publish(writer, 9, 2, keep=0).status == "live"
+            assert videos(reader) == expected(9, 2)
+        assert roles.partitions() == ["full_lists_2"]
+
     def test_writer_sees_the_snapshots_of_readers(self, roles: Server) -> None:
         """Else it would drop what they read."""
         with (
