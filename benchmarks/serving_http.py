@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks._figure import Figure
+from benchmarks._measure import processor_seconds
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
 from serving import Publication, RecommendationReader, SqliteStore
 
@@ -31,15 +33,27 @@ USERS = int(os.environ.get("REELFLOW_BENCH_USERS", "50000"))
 ROWS = 20
 """Videos a user has in the store, and is answered."""
 RATE, SECONDS, CONNECTIONS = 1_000, 20, 32
+WORKERS = os.cpu_count() or 1
 _BATCH_USERS = 5_000
 _REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What became of all requests."""
+
+    seconds: list[float]
+    """From when each was due to its answer."""
+    processor_seconds: float
+    """Of the processes that answered."""
 
 
 def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.sqlite"
         _fill(SqliteStore(path))
-        users = [random.Random(1).randrange(USERS) for _ in range(RATE * SECONDS)]
+        chance = random.Random(1)
+        users = [chance.randrange(USERS) for _ in range(RATE * SECONDS)]
         bare = _due(_bare(path), users)
         reader = RecommendationReader(SqliteStore(path))
         library = _due(lambda user: reader.get(user, ROWS), users)
@@ -47,13 +61,20 @@ def measure() -> list[Figure]:
             asyncio.run(_over_http(path, users, asked)) for asked in ("/health", "/users/{}/recommendations?k={}")
         )
     measured = (("library", library), ("HTTP", over_http), ("HTTP that reads nothing (/health)", idle))
-    return [_figure(f"{name}, p{percent}", times, bare, percent) for name, times in measured for percent in (50, 99)]
+    return [figure for name, load in measured for figure in _figures(name, load, bare)]
 
 
-def _figure(name: str, times: list[float], bare: list[float], percent: int) -> Figure:
-    """A percentile of both, in microseconds."""
-    value, reference = (float(np.percentile(one, percent)) * 1e6 for one in (times, bare))
-    return Figure(name, "us at 1,000/s", value, reference, "bare key look-up")
+def _figures(name: str, load: _Load, bare: _Load) -> list[Figure]:
+    """Percentiles of both, and what a request took of the processor, in microseconds."""
+    against = "bare key look-up"
+    percentiles = (
+        (percent, *(float(np.percentile(one.seconds, percent)) * 1e6 for one in (load, bare))) for percent in (50, 99)
+    )
+    processor = (one.processor_seconds / len(one.seconds) * 1e6 for one in (load, bare))
+    return [
+        *(Figure(f"{name}, p{percent}", f"us at {RATE:,}/s", value, other, against) for percent, value, other in percentiles),
+        Figure(f"{name}, processor", "us a request", *processor, against),
+    ]
 
 
 def _fill(store: SqliteStore) -> None:
@@ -94,16 +115,16 @@ def _bare(path: Path) -> Callable[[int], object]:
     return lambda user: connection.execute(statement, (user, ROWS)).fetchall()
 
 
-def _due(ask: Callable[[int], object], users: list[int]) -> list[float]:
-    """Ask at the rate, one after the other; seconds from when each was due to its answer."""
-    begun, times = time.perf_counter(), []
+def _due(ask: Callable[[int], object], users: list[int]) -> _Load:
+    """Ask at the rate, one after the other."""
+    processor, begun, times = time.process_time(), time.perf_counter(), []
     for place, user in enumerate(users):
         due = begun + place / RATE
         if (rest := due - time.perf_counter()) > 0:
             time.sleep(rest)
         ask(user)
         times.append(time.perf_counter() - due)
-    return times
+    return _Load(times, time.process_time() - processor)
 
 
 class _Connection(asyncio.Protocol):
@@ -144,14 +165,17 @@ class _Connection(asyncio.Protocol):
             self._data = rest[length:]
 
 
-async def _over_http(path: Path, users: list[int], asked: str) -> list[float]:
-    """Ask a server in a process of its own."""
+async def _over_http(path: Path, users: list[int], asked: str) -> _Load:
+    """Ask a server with a worker a core."""
+    settings = path.with_name("http.yaml")
+    settings.write_text(f"http: {{workers: {WORKERS}}}\n", encoding="utf-8")
+    environment = {**os.environ, "REELFLOW_CONF": str(settings)}
     command = [sys.executable, "-m", "serving.http", "--port", "0", "--store", str(path)]
-    with subprocess.Popen(command, cwd=_REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=_REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline().partition(",")[0].rpartition(":")[2])
         try:
-            return await _load(port, [_request(asked.format(user, ROWS)) for user in users])
+            return await _load(process.pid, port, [_request(asked.format(user, ROWS)) for user in users])
         finally:
             process.terminate()
 
@@ -160,7 +184,7 @@ def _request(target: str) -> bytes:
     return f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
-async def _load(port: int, requests: list[bytes]) -> list[float]:
+async def _load(pid: int, port: int, requests: list[bytes]) -> _Load:
     loop, times = asyncio.get_running_loop(), list[float]()
     connections = [(await loop.create_connection(lambda: _Connection(times), "127.0.0.1", port))[1] for _ in range(CONNECTIONS)]
     for connection in connections:  # what is made once is made before the clock runs
@@ -168,7 +192,7 @@ async def _load(port: int, requests: list[bytes]) -> list[float]:
     while len(times) < CONNECTIONS:
         await asyncio.sleep(0.01)
     times.clear()
-    begun = time.perf_counter()
+    processor, begun = processor_seconds(pid), time.perf_counter()
     for place, request in enumerate(requests):
         due = begun + place / RATE
         if (rest := due - time.perf_counter()) > 0:
@@ -180,4 +204,4 @@ async def _load(port: int, requests: list[bytes]) -> list[float]:
         )
     while len(times) < len(requests):
         await asyncio.sleep(0.01)
-    return times
+    return _Load(times, processor_seconds(pid) - processor)

@@ -75,7 +75,7 @@ def _described(app: FastAPI, keys: ApiKeys) -> dict[str, object]:
     for path, methods in found["paths"].items():
         for operation in methods.values():
             operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/RequestId"})
-            operation["responses"] = {**everywhere, **operation["responses"]}
+            operation["responses"] = {**operation["responses"], **everywhere}
             if keys and path not in OPEN:
                 operation["security"] = [{"key": []}]
             if not keys:
