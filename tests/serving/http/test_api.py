@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import ReelflowError
 from serving import SqliteStore
-from serving.http._answers import GREATEST_USER, HomepageAnswer, Homepages
+from serving.http._answers import GREATEST_USER, LEAST_USER, HomepageAnswer, Homepages
 from tests.serving.builders import expected
 from tests.serving.http.clients import client
 from tests.serving.http.conftest import published
@@ -80,7 +80,7 @@ class TestRecommendations:
         assert (own["why"], own["stale"], videos(own)) == ("own", True, DAY_8)
         assert (other["why"], other["stale"], videos(other)) == ("missing", True, POPULAR)
 
-    @pytest.mark.parametrize("user", [-(2**63), -1, 0, GREATEST_USER])
+    @pytest.mark.parametrize("user", [LEAST_USER, -1, 0, GREATEST_USER])
     def test_any_64_bit_user_may_be_asked_for(self, store: SqliteStore, user: int) -> None:
         assert client(store).get(f"/users/{user}/recommendations").json()["user_id"] == user
 
