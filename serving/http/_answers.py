@@ -12,8 +12,8 @@ from serving import Homepage, ServingStore, StoreError, Why
 __all__ = ["GREATEST_USER", "LEAST_USER", "Batch", "Fallback", "HomepageAnswer", "Homepages", "Ready", "fallback_list", "shown"]
 
 _MOST_USERS = 100
-LEAST_USER, GREATEST_USER = -(2**63) + 1024, 2**63 - 1024
-"""What a ``user_id`` may be: 64 bits, but for the outermost, which OpenAPI's bounds, being doubles, cannot tell from more."""
+LEAST_USER, GREATEST_USER = -9_200_000_000_000_000_000, 9_200_000_000_000_000_000
+"""What a ``user_id`` may be: nearly 64 bits. OpenAPI's bounds are doubles, so they must be round numbers to be read exactly."""
 _ITEM = {
     "rank": 1,
     "video_id": 4711,
