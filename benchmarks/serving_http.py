@@ -191,6 +191,7 @@ async def _load(pid: int, port: int, requests: list[bytes]) -> _Load:
         connection.ask(requests[0], time.perf_counter())
     while len(times) < CONNECTIONS:
         await asyncio.sleep(0.01)
+    await _settled(pid)
     times.clear()
     processor, begun = processor_seconds(pid), time.perf_counter()
     for place, request in enumerate(requests):
@@ -205,3 +206,11 @@ async def _load(pid: int, port: int, requests: list[bytes]) -> _Load:
     while len(times) < len(requests):
         await asyncio.sleep(0.01)
     return _Load(times, processor_seconds(pid) - processor)
+
+
+async def _settled(pid: int) -> None:
+    """Wait until all workers have started: the first answers while others still import."""
+    before = -1.0
+    while (now := processor_seconds(pid)) - before > 0.05:
+        before = now
+        await asyncio.sleep(1.0)
