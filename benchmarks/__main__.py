@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "towers", "recommend", "index", "store", "store_postgres", "store_redis", "etl", "features", "gate")
+NAMES = ("wals", "towers", "recommend", "index", "store", "store_postgres", "store_redis", "serving_http", "etl", "features", "gate")
 
 
 def main() -> None:
@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--examples", metavar="N,N", help="examples of which towers measures memory")
     parser.add_argument("--hours", type=int, metavar="N", help="hours that those of features are spread over")
     parser.add_argument("--videos", metavar="N,N", help="sizes of the catalogue for index")
+    parser.add_argument("--users", type=int, metavar="N", help="users of the store for serving_http")
     parser.add_argument("--gate", metavar="DIR", help="where the study of gate goes on; without it, a small one from the start")
     given = parser.parse_args()
     names = given.names or [name for name in NAMES if name != "gate"]  # hours
@@ -32,6 +33,8 @@ def main() -> None:
         os.environ["REELFLOW_BENCH_HOURS"] = str(given.hours)
     if given.videos:
         os.environ["REELFLOW_BENCH_VIDEOS"] = given.videos
+    if given.users:
+        os.environ["REELFLOW_BENCH_USERS"] = str(given.users)
     if given.gate:
         os.environ["REELFLOW_BENCH_GATE"] = given.gate
     if unknown := [name for name in names if name not in NAMES]:

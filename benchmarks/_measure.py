@@ -17,10 +17,10 @@ def resident_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def processor_seconds() -> float:
-    """Time of the processor that this process and its children have taken, those that ended included."""
+def processor_seconds(pid: int | None = None) -> float:
+    """Time of the processor that a process, or this one, and its children have taken, those that ended included."""
     ticks = 0
-    for folder in _family(os.getpid()):
+    for folder in _family(pid or os.getpid()):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             ticks += sum(map(int, (folder / "stat").read_text().rsplit(")", 1)[1].split()[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from conf import ConfigError, load
+from conf import ConfigError, load, overlaid
 from schemas.errors import ReelflowError
 from serving._protocol import moment_of
 from serving.http._config import HttpConfig, refuse_unsafe
@@ -25,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     given = {name: getattr(options, name) for name in ("host", "port", "page") if getattr(options, name) is not None}
     try:
-        config = HttpConfig.model_validate({**load("http", HttpConfig).model_dump(), **given})
+        with overlaid({"http": given}, "the command line"):
+            config = load("http", HttpConfig)
         keys = ApiKeys.configured(config.api_keys)
         refuse_unsafe(config, keys)
         application = Application(config, keys, options.store, moment_of(options.at))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serving import Homepage, ServingStore, StoreError, Why
 
 __all__ = ["GREATEST_USER", "LEAST_USER", "Batch", "Fallback", "HomepageAnswer", "Homepages", "Ready", "fallback_list", "shown"]
 
 _MOST_USERS = 100
-LEAST_USER, GREATEST_USER = -(2**63), 2**63 - 1
-"""What a ``user_id`` may be."""
+LEAST_USER, GREATEST_USER = -9_200_000_000_000_000_000, 9_200_000_000_000_000_000
+"""What a ``user_id`` may be: nearly 64 bits. OpenAPI's bounds are doubles, so they must be round numbers to be read exactly."""
 _ITEM = {
     "rank": 1,
     "video_id": 4711,
@@ -85,12 +85,17 @@ class Fallback(_List, _Named):
     segment: str = Field(description="The segment asked for.")
 
 
+def _integral(value: object) -> object:
+    """What JSON Schema takes for an integer, 7.0, is one; texts and booleans stay what they are, and are refused."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class Batch(BaseModel):
     """Whose homepages are wanted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"user_ids": [42, 43]}]})
 
-    user_ids: list[Annotated[int, Field(ge=LEAST_USER, le=GREATEST_USER)]] = Field(
+    user_ids: list[Annotated[int, Field(ge=LEAST_USER, le=GREATEST_USER), BeforeValidator(_integral)]] = Field(
         description=f"1 to {_MOST_USERS} users.", min_length=1, max_length=_MOST_USERS
     )
 

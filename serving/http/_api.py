@@ -67,7 +67,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock)
         response_model=HomepageAnswer,
         responses={
             304: {"description": "What the app has is what is live; the header `X-Request-Id` names this exposure."},
-            **documented(401, 422, 429, 503),
+            **documented(401, 429, 503),
         },
         tags=["recommendations"],
     )
@@ -89,7 +89,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock)
         "/recommendations:batch",
         summary="What the homepages of up to 100 users show",
         response_model=Homepages,
-        responses=documented(400, 401, 413, 415, 422, 429, 503),
+        responses=documented(400, 401, 413, 429, 503),
         tags=["recommendations"],
     )
     async def batch(
@@ -113,7 +113,7 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock)
         "/fallback/{segment}",
         summary="A fallback list",
         response_model=Fallback,
-        responses={304: {"description": "What the app has is what is live."}, **documented(401, 404, 422, 429, 503)},
+        responses={304: {"description": "What the app has is what is live."}, **documented(401, 404, 429, 503)},
         tags=["recommendations"],
     )
     async def fallback(request: Request, segment: str = segment_name, k: int = how_many) -> Response:

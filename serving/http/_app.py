@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from serving import ServingStore
 from serving.http._api import api
 from serving.http._config import Clock, HttpConfig
-from serving.http._errors import Problem, add_handlers
+from serving.http._errors import Problem, add_handlers, documented
 from serving.http._guard import OPEN, Guard
 from serving.http._keys import ApiKeys
 from serving.http._metrics import Metrics
@@ -70,10 +70,12 @@ def _described(app: FastAPI, keys: ApiKeys) -> dict[str, object]:
     schemas["Problem"] = Problem.model_json_schema()
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    everywhere = {str(status): told for status, told in documented(*(() if keys else (421,)), 422).items()}
     found["components"]["parameters"] = {"RequestId": _REQUEST_ID}
     for path, methods in found["paths"].items():
         for operation in methods.values():
             operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/RequestId"})
+            operation["responses"] = {**operation["responses"], **everywhere}
             if keys and path not in OPEN:
                 operation["security"] = [{"key": []}]
             if not keys:

@@ -30,7 +30,7 @@ class Problem(BaseModel):
             "examples": [
                 {
                     "type": "about:blank",
-                    "title": "Unprocessable Content",
+                    "title": "Unprocessable Entity",
                     "status": 422,
                     "which": "query k",
                     "found": "500",

@@ -9,7 +9,7 @@ import time
 import uuid
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,6 +37,7 @@ _HEADERS = {
         "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
 }
+_ALWAYS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 _LARGEST_BODY = 16 * 1024  # bytes: a hundred user ids are 2 KB
 _PROXIED = ("forwarded", "x-forwarded-for", "via")
 
@@ -58,18 +59,16 @@ class Guard:
             return
         started, status, begun, received = time.perf_counter(), 500, False, 0
         headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")
-        valid = not request_id or REQUEST_ID.fullmatch(request_id) is not None
-        if not request_id or not valid:
-            request_id = uuid.uuid4().hex
+        given = headers.get("x-request-id")
+        valid = given is None or REQUEST_ID.fullmatch(given) is not None
+        request_id = given if given is not None and valid else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def answer(message: Message) -> None:
             nonlocal status, begun
             if message["type"] == "http.response.start":
                 status, begun = message["status"], True
-                found = MutableHeaders(scope=message)
-                found.update({**_HEADERS, "X-Request-Id": request_id})
+                message["headers"] = [*message["headers"], *_ALWAYS, (b"x-request-id", request_id.encode())]
             await send(message)
 
         async def bounded() -> Message:

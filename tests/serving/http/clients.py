@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 from starlette.testclient import TestClient
 
@@ -51,6 +52,7 @@ class Server:
         if not found:
             raise AssertionError(f"{said}{self.process.communicate(timeout=30)}")
         self.url, self.port = found.group(), int(found.group(1))
+        httpx.get(f"{self.url}/health", timeout=60)
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Tell it to end, and wait until it has; returns its exit status."""

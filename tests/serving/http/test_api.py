@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import ReelflowError
 from serving import SqliteStore
-from serving.http._answers import GREATEST_USER, HomepageAnswer, Homepages
+from serving.http._answers import GREATEST_USER, LEAST_USER, HomepageAnswer, Homepages
 from tests.serving.builders import expected
 from tests.serving.http.clients import client
 from tests.serving.http.conftest import published
@@ -80,7 +80,7 @@ class TestRecommendations:
         assert (own["why"], own["stale"], videos(own)) == ("own", True, DAY_8)
         assert (other["why"], other["stale"], videos(other)) == ("missing", True, POPULAR)
 
-    @pytest.mark.parametrize("user", [-(2**63), -1, 0, GREATEST_USER])
+    @pytest.mark.parametrize("user", [LEAST_USER, -1, 0, GREATEST_USER])
     def test_any_64_bit_user_may_be_asked_for(self, store: SqliteStore, user: int) -> None:
         assert client(store).get(f"/users/{user}/recommendations").json()["user_id"] == user
 
@@ -125,7 +125,7 @@ class TestRequestIds:
         assert all(one.headers["x-request-id"] == one.json()["request_id"] for one in made)
         assert len({one.json()["request_id"] for one in made}) == 2
 
-    @pytest.mark.parametrize("wrong", ["a b", "x" * 65, "naïve".encode(), "a/b"])
+    @pytest.mark.parametrize("wrong", ["", "a b", "x" * 65, "naïve".encode(), "a/b"])
     def test_another_form_is_refused(self, store: SqliteStore, wrong: str | bytes) -> None:
         answer = client(store).get("/users/7/recommendations", headers={"X-Request-Id": wrong})
         assert answer.status_code == 422
@@ -149,6 +149,8 @@ class TestBatch:
             ({"user_ids": []}, "body user_ids"),
             ({"user_ids": list(range(101))}, "body user_ids"),
             ({"user_ids": ["7"]}, "body user_ids.0"),
+            ({"user_ids": [True]}, "body user_ids.0"),
+            ({"user_ids": [7.5]}, "body user_ids.0"),
             ({"user_ids": [2**63]}, "body user_ids.0"),
             ({"user_ids": [7], "k": 3}, "body k"),
             ({}, "body user_ids"),
@@ -157,6 +159,10 @@ class TestBatch:
     def test_another_body_is_refused(self, store: SqliteStore, body: object, which: str) -> None:
         answer = client(store).post("/recommendations:batch", json=body)
         assert (answer.status_code, answer.json()["which"]) == (422, which)
+
+    def test_what_json_takes_for_an_integer_is_one(self, store: SqliteStore) -> None:
+        answer = client(store).post("/recommendations:batch", json={"user_ids": [7.0]})
+        assert [page["user_id"] for page in answer.json()["homepages"]] == [7]
 
     def test_a_body_that_is_too_large_is_refused(self, store: SqliteStore) -> None:
         answer = client(store).post(

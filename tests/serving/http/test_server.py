@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,46 +13,61 @@ import httpx
 import pytest
 
 from serving import SqliteStore
+from serving.http.__main__ import main
 from tests.serving.builders import expected
-from tests.serving.http.clients import ROOT, Server, serving
+from tests.serving.http.clients import Server, serving
 
 DAY_8 = expected(8, 1)
-
-
-def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "REELFLOW_HOME": str(home), **variables}
-    command = [sys.executable, "-m", "serving.http", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=60, check=False)
 
 
 def videos(answer: httpx.Response) -> list[int]:
     return [item["video_id"] for item in answer.json()["items"]]
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("REELFLOW_HOME", str(tmp_path))
+    monkeypatch.delenv("REELFLOW_CONF", raising=False)
+    return tmp_path
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("arguments", "variables", "message"),
+        ("arguments", "keys", "message"),
         [
-            (("--host", "0.0.0.0"), {}, "http.host: found 0.0.0.0, which other machines reach, and no API keys"),
-            (("--host", "0.0.0.0", "--page"), {"REELFLOW_API_KEYS": "k" * 24}, "http.page: found it on at 0.0.0.0"),
-            (("--host", "203.0.113.9"), {"REELFLOW_API_KEYS": "k" * 24}, "http: cannot listen at 203.0.113.9 port 8090"),
-            (("--store", "nosql://x"), {}, "store nosql://...: found an unknown kind of store"),
-            ((), {"REELFLOW_API_KEYS": "short"}, "REELFLOW_API_KEYS: found 5 characters in key 1"),
+            (("--host", "0.0.0.0"), "", "http.host: found 0.0.0.0, which other machines reach, and no API keys"),
+            (("--host", "0.0.0.0", "--page"), "k" * 24, "http.page: found it on at 0.0.0.0"),
+            (("--host", "203.0.113.9"), "k" * 24, "http: cannot listen at 203.0.113.9 port 8090"),
+            (("--store", "nosql://x"), "", "store nosql://...: found an unknown kind of store"),
+            (("--at", "noon"), "", "--at 'noon': expected ISO 8601"),
+            (("--port", "99999"), "", "configuration: http.port = 99999: Input should be less than or equal to 65535"),
+            ((), "short", "REELFLOW_API_KEYS: found 5 characters in key 1"),
         ],
     )
-    def test_are_one_line(self, tmp_path: Path, arguments: tuple[str, ...], variables: dict[str, str], message: str) -> None:
-        done = run(tmp_path, *arguments, **variables)
-        assert (done.returncode, done.stdout) == (2, "")
-        assert done.stderr.startswith(f"reelflow | http | error: {message}")
-        assert len(done.stderr.splitlines()) == 1
+    def test_are_one_line(
+        self,
+        *,
+        home: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        arguments: tuple[str, ...],
+        keys: str,
+        message: str,
+    ) -> None:
+        monkeypatch.setenv("REELFLOW_API_KEYS", keys)
+        assert main(arguments) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(f"reelflow | http | error: {message}")
+        assert len(said.err.splitlines()) == 1
+        assert not keys or keys not in said.err
 
-    def test_a_port_that_is_taken(self, tmp_path: Path) -> None:
+    def test_a_port_that_is_taken(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
-            done = run(tmp_path, "--port", str(taken.getsockname()[1]))
-        assert done.returncode == 2
-        assert "expected an address of this machine and a free port" in done.stderr
+            assert main(["--port", str(taken.getsockname()[1])]) == 2
+        assert "expected an address of this machine and a free port" in capsys.readouterr().err
 
 
 def test_sigterm_drains(tmp_path: Path, store: SqliteStore) -> None:

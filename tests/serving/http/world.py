@@ -75,7 +75,8 @@ def _fallback(day: datetime) -> pa.Table:
         [
             {
                 "segment": segment, "parent": parent_of(segment), "rank": rank, "score": 1 / rank,
-                "video_id": 10 * (100 + day.day) + place * 5 + rank, "sources": f"local:{rank}", "reason": f"popular in {segment}",
+                "video_id": 10 * (100 + day.day) + place * 5 + rank, "sources": f"local:{rank}",
+                "reason": f"popular in {segment}",
             }
             for place, segment in enumerate(SEGMENTS)
             for rank in range(1, K + 1)
