@@ -1,16 +1,18 @@
 """Erase a user who asked for it, with a receipt.
 
 **What.** Runs `python -m jobs.erase`: the user's events, features, vectors, lists, caches and mentions in reports are removed,
-archived days and models included, and raw logs that are taken in later bring nobody back. `docs/privacy.md` says what is held where.
+archived days and models included, and raw logs that are taken in later bring nobody back. `docs/privacy.md` says what is held
+where.
 
-**When.** Never by itself. Trigger it with the platform's id of the user, after the platform has made sure of who asks. Look at the
-id twice: there is no way back.
+**When.** Never by itself. Trigger it with the platform's id of the user, after the platform has made sure of who asks. Look at
+the id twice: there is no way back.
 
 **Meanwhile.** The user's lists are gone from the serving store at once. The rest waits until no stage is at work, a training
 included, and stages that begin meanwhile wait for it; sweeping takes as long as reading the lake once.
 
-**Afterwards.** The task's log ends with the receipt, which lies in `runs/erasures/` too: hand the `.txt` to whoever asked. A retry,
-or a cleared run, goes on with the same receipt. Airflow keeps the form's id with the run: delete the run when the receipt is sent.
+**Afterwards.** The task's log ends with the receipt, which lies in `runs/erasures/` too: hand the `.txt` to whoever asked. A
+retry, or a cleared run, goes on with the same receipt. Airflow keeps the form's id with the run: delete the run when the
+receipt is sent.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _texts(search: Search) -> Iterator[Removed]:
                 continue
             if not search.dry:
                 replace_text(path, after)
-            yield Removed(called(search.paths, path), "places", 1)
+            yield Removed(called(search.paths, path), "reports", 1)
 
 
 def _redacted_file(path: Path, text: str, user_id: int) -> str:

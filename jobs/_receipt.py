@@ -27,7 +27,7 @@ class Removed:
     place: str
     """Where: a table's partition, a bundle, a version of the store, a file below the workspace."""
     what: str
-    """``rows``, ``queries``, ``vectors``, ``places``, ``files``."""
+    """``rows``, ``queries``, ``vectors``, ``reports`` that named the user, ``files``."""
     count: int
 
 
@@ -166,11 +166,13 @@ def _step(step: str, some: Sequence[Removed]) -> list[str]:
     for one in some:
         groups[_whole(one.place), one.what].append(one.count)
     return [
-        f"  {step:<10}{whole:<44}{sum(counts):>9,} {what}" + (f" in {len(counts):,} places" if len(counts) > 1 else "")
+        f"  {step:<10}{whole:<44}{sum(counts):>9,} {what}" + (f", {len(counts):,} places" if len(counts) > 1 else "")
         for (whole, what), counts in groups.items()
     ]
 
 
 def _whole(place: str) -> str:
-    """What a place is a part of: of ``lake/examples/dt=2026-01-07/hr=10`` the table."""
-    return place.partition("/dt=")[0]
+    """What a place is a part of: a table, the bundles of a kind, what MLflow keeps."""
+    if place.startswith("mlflow/"):
+        return "mlflow/artifacts"
+    return place.rpartition("/")[0] if place.startswith("bundles/") else place.partition("/dt=")[0]

@@ -1,12 +1,18 @@
+import hashlib
 import json
 import shutil
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from jobs import examples, features, ingest
+from jobs import _due, _erased, archive, examples, features, ingest
+from jobs._due import Due
+from jobs._erase_tables import _BY_USER
 from jobs._receipt import NOT_TOUCHED
 from jobs._tables import MANIFEST, Lake, Partition
+from jobs.publish import _batches
 from schemas import (
     EXAMPLE_FEATURES,
     EXAMPLES,
@@ -22,7 +28,7 @@ from schemas import (
     USERS,
     VIDEO_FEATURES,
 )
-from tests.builders import Workspace, event, moment, tree, write_raw
+from tests.builders import MADE_BY_HAND, Workspace, event, moment, tree, write_raw
 from tests.jobs.erasing import (
     DAYS,
     LISTS,
@@ -227,8 +233,6 @@ class TestAfterwards:
         assert first["id"] != second["id"]
 
     def test_archived_days_come_back_without_the_user(self, erased, tmp_path):
-        from jobs import archive
-
         space = erased.copy_to(tmp_path / "home")
         with space.environment():
             archive.main(["--restore"])
@@ -237,9 +241,6 @@ class TestAfterwards:
         assert {p for table in TABLES for p in space.lake.every(table) if space.lake.archived(table, p)} == set()
 
     def test_lists_of_a_lake_out_of_a_backup_are_not_published(self, before, erased):
-        from jobs import _erased
-        from jobs.publish import _batches
-
         lists = before.lake.files(RECOMMENDATIONS, [LISTS])
         found = pa.Table.from_batches(list(_batches(lists, _erased.read(erased.home / "erased"))))
         assert sorted(set(found["user_id"].to_pylist())) == [1, 2]
@@ -337,9 +338,36 @@ def test_reports_lose_what_they_say_of_the_user(space):
     }
 
 
-def test_a_table_that_names_users_is_swept_when_it_is_declared():
-    from jobs._erase_tables import _BY_USER
+def test_lists_of_hours_lose_the_user(space):
+    hour = space.home / "lake" / "_hourly" / "20260107T120000Z"
+    lists = space.lake.read(RECOMMENDATIONS, [LISTS])
+    Lake(hour).write(RECOMMENDATIONS, LISTS, lists, MADE_BY_HAND)
+    _due.write_at(hour, Due(1, np.array([2, 5, WHO]), {"active": 3}))
+    pq.write_table(pa.table({"user_id": [2, 5, WHO]}), hour / _due.USERS_FILE)
+    assert command(space, "--user", str(WHO)) == 0
+    assert mentions(space.home, WHO, WORDS) == []
+    found = _due.read_at(hour)
+    assert (found.base, found.users.tolist()) == (1, [2, 5])
+    assert Lake(hour).read(RECOMMENDATIONS, [LISTS]).num_rows == 4
+    (receipt,) = receipts(space)
+    assert removed(receipt, "tables")["lake/_hourly/20260107T120000Z/recommendations"] == 2
+    assert removed(receipt, "reports") == {"lake/_hourly/20260107T120000Z/due.npy": 1}
 
+
+def test_lists_of_a_trial_lose_the_user(space):
+    trial = space.home / "runs" / "20260108T000000Z" / "shadow" / "bigger-0"
+    trial.mkdir(parents=True)
+    pq.write_table(pa.table({"user_id": [5, WHO], "watched": [[1], [2]]}), trial / "lists.parquet")
+    (trial / "kept.json").write_text(json.dumps({"lists": "x", "users": 2, "recipe": {"inputs": {}}}))
+    assert command(space, "--user", str(WHO)) == 0
+    assert pq.read_table(trial / "lists.parquet")["user_id"].to_pylist() == [5]
+    kept = json.loads((trial / "kept.json").read_text())
+    digest = hashlib.sha256((trial / "lists.parquet").read_bytes()).hexdigest()
+    assert kept == {"lists": digest, "users": 1, "recipe": {"inputs": {}}}
+    assert removed(receipts(space)[-1], "reports") == {"runs/20260108T000000Z/shadow/bigger-0/lists.parquet": 1}
+
+
+def test_a_table_that_names_users_is_swept_when_it_is_declared():
     named = {table for table in TABLES if "user_id" in table.columns}
     assert {*_BY_USER, INTERACTIONS} == named
     assert VIDEO_FEATURES not in named

@@ -104,7 +104,7 @@ def _nursery(connection: Connection, folder: Path, step: int) -> None:
 def _differences(space: Workspace, whole: Workspace) -> list[str]:
     problems = [f"{name} still knows the user" for name in mentions(space.home, WHO, WORDS)]
     for part in ("lake", "cold", "bundles", "erased"):
-        now, never_killed = tree(space.home / part), tree(whole.home / part)
+        now, never_killed = _files(space, part), _files(whole, part)
         problems += [f"{part}/{name} differs" for name in {*now, *never_killed} if now.get(name) != never_killed.get(name)]
     (mine,), (theirs,) = ([one for one in receipts(home) if one["total"]] for home in (space, whole))
     for step in ("tables", "models"):
@@ -114,3 +114,8 @@ def _differences(space: Workspace, whole: Workspace) -> list[str]:
     problems += ["the store has a list of the user"] if store.read(WHO, 5) else []
     store.close()
     return problems
+
+
+def _files(space: Workspace, part: str) -> dict[str, bytes]:
+    """Every file of a part; what lies in the cold folder is named by where that is."""
+    return {name: content.replace(str(space.home).encode(), b"") for name, content in tree(space.home / part).items()}

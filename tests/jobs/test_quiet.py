@@ -1,6 +1,7 @@
 import threading
 
-from jobs import _quiet
+from jobs import _lane, _quiet, ingest
+from tests.builders import Workspace, stage_context
 
 
 def test_many_are_at_work_at_a_time(tmp_path):
@@ -39,3 +40,21 @@ def test_an_erasure_waits_for_those_at_work_and_newcomers_wait_for_it(tmp_path):
     for thread in threads:
         thread.join(20)
     assert order == ["work ends", "erasure", "erasure ends", "newcomer"]
+
+
+def test_a_stage_waits_for_an_erasure_and_says_so(tmp_path, capsys):
+    space, began = Workspace(tmp_path / "home"), threading.Event()
+    with space.environment():
+        context = stage_context(ingest.__name__.removeprefix("jobs."), "--as-of", "2026-01-08T00:00:00Z")
+
+    def stage() -> None:
+        with _lane.turn(context):
+            began.set()
+
+    thread = threading.Thread(target=stage)
+    with _quiet.alone(context.paths.runs, lambda: None):
+        thread.start()
+        assert not began.wait(0.2)
+    thread.join(20)
+    assert began.is_set()
+    assert capsys.readouterr().out == "reelflow | ingest | an erasure is at work; waiting until it has ended\n"
