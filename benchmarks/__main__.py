@@ -10,7 +10,19 @@ import sys
 from dataclasses import asdict
 from importlib import import_module
 
-NAMES = ("wals", "towers", "recommend", "index", "store", "store_postgres", "store_redis", "serving_http", "etl", "features", "gate")
+NAMES = (
+    "wals",
+    "towers",
+    "recommend",
+    "index",
+    "store",
+    "store_postgres",
+    "store_redis",
+    "serving_http",
+    "etl",
+    "features",
+    "gate",
+)
 
 
 def main() -> None:
