@@ -14,6 +14,7 @@ from jobs._swap import read_json, replace_json
 from jobs._window import DAY, compact, parse_time
 
 FILE = "two_seeds.json"
+_REGIME = "regime"
 _VOLUME = 2.0
 """A floor holds while there are at most so many times more or fewer examples."""
 
@@ -45,7 +46,10 @@ def check(context: Context, basis: Mapping[str, Any]) -> tuple[dict[str, Any] | 
     found = read(context)
     if found is None:
         return None, MISSING
-    differ = [name for name in basis if found["basis"].get(name) != _plain(basis[name])]
+    before = found["basis"]
+    differ = [name for name in basis if name != _REGIME and before.get(name) != _plain(basis[name])]
+    # The bundles say exactly which examples: their number may have been lessened by an erasure since.
+    differ += [] if _REGIME in before and _alike(before[_REGIME], _plain(basis[_REGIME])) else [_REGIME]
     return found, Status(State.STALE, f"measured on another {', '.join(differ)}") if differ else CURRENT
 
 
@@ -57,7 +61,7 @@ def recent(context: Context, regime: Mapping[str, Any], days: int) -> dict[str, 
         if not found or found["figures"] is None or path.parent.name >= compact(context.as_of):
             continue
         measured = parse_time(found["measured_as_of"])
-        if measured >= context.as_of - days * DAY and _alike(found["basis"]["regime"], _plain(regime)):
+        if measured >= context.as_of - days * DAY and _alike(found["basis"][_REGIME], _plain(regime)):
             candidates.append((measured, found))
     if not candidates:
         return None

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from jobs import _bundles, gate, publish, train_towers, train_wals
+from jobs import _bundles, gate, noise_floor, publish, train_towers, train_wals
 from jobs._registry import KINDS
 from jobs._tables import Partition
 from jobs._tracking import Tracker
@@ -121,7 +121,7 @@ def test_the_baseline_forgets_too(before, erased):
 
 
 def test_nothing_has_to_be_made_again(space):
-    for stage in (train_wals, train_towers, gate, publish):
+    for stage in (train_wals, train_towers, noise_floor, gate, publish):
         assert space.run(stage, "--as-of", iso(SECOND)).up_to_date
     assert champions(space) == {SECOND}
 
