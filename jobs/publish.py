@@ -7,18 +7,15 @@ ends as ``superseded``, lists that somebody rolled back from as ``rolled_back``:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _due, _erased, _lane, _last_scan, _old_hours, _recipe, _registry, _served, _stage, _verdict
-from jobs._erased import Erased
+from jobs import _bundles, _due, _lane, _last_scan, _old_hours, _recipe, _registry, _served, _stage, _verdict
+from jobs._loading import publish_files
 from jobs._served import HistoryConfig
 from jobs._stage import Context, Report
 from jobs._tables import Lake, Manifest, Partition, Pending, Unit
@@ -26,11 +23,8 @@ from jobs._tracking import Tracker
 from jobs._window import iso
 from models.bundle import Bundle
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
-from schemas import columns as col
 from schemas.errors import ReelflowError
 from serving import Action, Publication, PublicationRecord, ServingStore, Status, open_store
-
-_ROWS_PER_BATCH = 65_536
 
 
 class PublishConfig(Section):
@@ -74,7 +68,7 @@ def run(context: Context) -> Report:
         expires_at=context.as_of + timedelta(hours=config.valid_hours),
         base=None if due is None else int(wanted.table.parameters["base"]),
     )
-    result = store.publish(publication, _batches(files, _erased.read(context.paths.erased)), fallback, config.keep_versions)
+    result = publish_files(context, store, publication, files, fallback, keep_versions=config.keep_versions)
     _registry.follow(store, tracker)
     lost = _served.follow(store, context.lake)
     if due is None and result.status is Status.LIVE:
@@ -183,14 +177,6 @@ def _require_made_from(table: Manifest, context: Context, bundles: Sequence[Bund
             + (f" by other models ({', '.join(strangers)})" if strangers else "")
             + f"; expected as of {iso(context.as_of)} by the models that the gate passed; run recommend again"
         )
-
-
-def _batches(files: list[Path], erased: Erased) -> Iterator[pa.RecordBatch]:
-    """The rows of some files without those of erased users, who would come back with a lake out of a backup."""
-    for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS_PER_BATCH, columns=list(RECOMMENDATIONS.columns)):
-            kept = batch.filter(pa.array(~erased.holds(batch[col.USER_ID]))) if erased else batch
-            yield kept.cast(RECOMMENDATIONS.arrow)
 
 
 def main() -> None:

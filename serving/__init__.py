@@ -5,6 +5,7 @@ from serving._open import open_store, store_at
 from serving._protocol import (
     Action,
     Erased,
+    ParallelStore,
     Publication,
     PublicationRecord,
     PublishResult,
@@ -23,6 +24,7 @@ __all__ = [
     "Action",
     "Erased",
     "Homepage",
+    "ParallelStore",
     "Publication",
     "PublicationRecord",
     "PublishResult",

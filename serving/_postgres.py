@@ -56,23 +56,34 @@ class PostgresStore(SnapshotReads):
         See :meth:`serving.ServingStore.publish`. A publisher that dies at any point leaves what was live; the next one
         clears up behind it.
         """
-        _rules.refuse_negative(keep_versions)
-        lists = _checks.fallback_rows(fallback)
-        with self._writing("publish") as connection:
-            version, claimed = self._claim(connection, publication)
-            self._clear(connection)
-            if claimed is Status.SUPERSEDED:
-                return PublishResult(version=version, status=claimed, users=0, rows=0)
-            try:
-                _postgres_load.load_fallback(connection, version, lists)
-                said = _postgres_load.load(connection, version, batches, delta=publication.base is not None)
-                loaded = self._verify(connection, version, said)
-                status = self._switch(connection, version, publication, keep_versions)
-            except BaseException:
-                self._abandon(connection, version)
-                raise
-            self._clear(connection)
-        return PublishResult(version=version, status=status, users=loaded.users, rows=loaded.rows)
+        delta = publication.base is not None
+
+        def load(connection: Connection, version: int) -> int:
+            return _postgres_load.load(connection, version, batches, delta=delta)
+
+        return self._publish(publication, load, fallback, keep_versions)
+
+    def publish_parts(
+        self, publication: Publication, spread: Callable[[int], int], fallback: pa.Table, keep_versions: int
+    ) -> PublishResult:
+        """As :meth:`publish`, from many processes or machines at once.
+
+        See :meth:`serving.ParallelStore.publish_parts`.
+        """
+        delta = publication.base is not None
+
+        def load(connection: Connection, version: int) -> int:
+            said = spread(version)
+            _postgres_load.settle(connection, version, delta=delta)
+            return said
+
+        return self._publish(publication, load, fallback, keep_versions)
+
+    def load_part(self, version: int, batches: Iterable[pa.RecordBatch]) -> int:
+        """Load some rows of a version, all or none of them; see :meth:`serving.ParallelStore.load_part`."""
+        with self._writing("load a part") as connection:
+            delta = _postgres_log.record(connection, version).base is not None
+            return _postgres_load.load_part(connection, version, batches, delta=delta)
 
     def rollback(self, to_version: int | None = None, *, reason: str = "") -> PublicationRecord:
         """Make a kept version live again, mark every newer one as rolled back, and record it.
@@ -115,6 +126,27 @@ class PostgresStore(SnapshotReads):
         self._readers.close()
 
     # -------------------------------------------------------------------------------------- the steps of a publication
+
+    def _publish(
+        self, publication: Publication, load: Callable[[Connection, int], int], fallback: pa.Table, keep_versions: int
+    ) -> PublishResult:
+        """Publish what ``load`` writes to the version that it is given; it returns how many rows were handed in."""
+        _rules.refuse_negative(keep_versions)
+        lists = _checks.fallback_rows(fallback)
+        with self._writing("publish") as connection:
+            version, claimed = self._claim(connection, publication)
+            self._clear(connection)
+            if claimed is Status.SUPERSEDED:
+                return PublishResult(version=version, status=claimed, users=0, rows=0)
+            try:
+                _postgres_load.load_fallback(connection, version, lists)
+                loaded = self._verify(connection, version, load(connection, version))
+                status = self._switch(connection, version, publication, keep_versions)
+            except BaseException:
+                self._abandon(connection, version)
+                raise
+            self._clear(connection)
+        return PublishResult(version=version, status=status, users=loaded.users, rows=loaded.rows)
 
     def _claim(
         self, connection: Connection, publication: Publication

@@ -7,7 +7,8 @@ there. So sorted input, which the pipeline writes, costs no statement but ``COPY
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from serving._postgres_connection import Connection, alongside
 from serving._postgres_copy import HEADER, TRAILER, encoded
 from serving._postgres_schema import LISTED, relation
 
-__all__ = ["load", "load_fallback"]
+__all__ = ["load", "load_fallback", "load_part", "settle"]
 
 _TRANSACTION_ROWS = 50_000  # about 0.1 s, after which a switch, a rollback or an erasure has its turn
 _SLICE_LISTS = 128  # the server reads one slice while the next is encoded
@@ -37,18 +38,57 @@ def load(connection: Connection, version: int, batches: Iterable[pa.RecordBatch]
     Raises:
         StoreError: a row breaks a rule, or the version is not being loaded any more.
     """
-    said, staged = 0, False
+    said = _load(connection, version, batches, partial(_postgres_log.count, connection, version), delta=delta)
+    settle(connection, version, delta=delta)
+    return said
+
+
+def load_part(connection: Connection, version: int, batches: Iterable[pa.RecordBatch], *, delta: bool) -> int:
+    """Write some of a version's rows, all or none of them, beside others that do; return how many were handed in.
+
+    What is staged is left to :func:`settle`.
+
+    Raises:
+        StoreError: a row breaks a rule, or the version is not being loaded any more.
+    """
+    counted: list[tuple[int, int]] = []
+    with alongside(connection):
+        _postgres_log.refuse_unless_loading(connection, version)
+        said = _load(connection, version, batches, lambda users, rows: counted.append((users, rows)), delta=delta)
+        # Last, for it makes the other parts wait until this one is committed.
+        _postgres_log.count(connection, version, sum(users for users, _ in counted), sum(rows for _, rows in counted))
+    return said
+
+
+def settle(connection: Connection, version: int, *, delta: bool) -> None:
+    """Judge and pack what was staged.
+
+    Raises:
+        StoreError: a rank stands twice, ranks have a gap, or a user has a video twice.
+    """
+    if connection.execute("SELECT FROM staged_rows WHERE version = %s LIMIT 1", (version,)).fetchone() is not None:
+        _settle(connection, version, delta=delta)
+
+
+def _load(
+    connection: Connection,
+    version: int,
+    batches: Iterable[pa.RecordBatch],
+    counted: Callable[[int, int], None],
+    *,
+    delta: bool,
+) -> int:
+    """Write rows and return how many there were; ``counted`` hears of the users and rows of lists that were packed."""
+    said = 0
     held: pa.Table | None = None  # the last list of what came, which may go on
     for chunk in _checks.chunks(batches, _TRANSACTION_ROWS):
         table = chunk if held is None else pa.concat_tables([held, chunk])
         said += chunk.num_rows
         end = int(_starts(table)[-1]) or table.num_rows
         held = table.slice(end) if end < table.num_rows else None
-        staged |= _write(connection, version, table.slice(0, end), said - table.num_rows, delta=delta)
+        _write(connection, version, table.slice(0, end), said - table.num_rows, counted, delta=delta)
     if held is not None:
-        staged |= _write(connection, version, held, said - held.num_rows, delta=delta)
-    if staged:
-        _settle(connection, version, delta=delta)
+        _write(connection, version, held, said - held.num_rows, counted, delta=delta)
     return said
 
 
@@ -62,22 +102,22 @@ def load_fallback(connection: Connection, version: int, fallback: pa.Table) -> N
                 copy.write_row((version, *row))
 
 
-def _write(connection: Connection, version: int, table: pa.Table, position: int, *, delta: bool) -> bool:
-    """Write rows, the first of which is the ``position``-th of all; return whether any was staged."""
+def _write(
+    connection: Connection, version: int, table: pa.Table, position: int, counted: Callable[[int, int], None], *, delta: bool
+) -> None:
+    """Write rows, the first of which is the ``position``-th of all."""
     starts = _starts(table)
     whole = _whole(table, starts)
     lengths = np.diff(np.append(starts, table.num_rows))
     try:
         if whole.any():
             lists = table if whole.all() else table.filter(pa.array(np.repeat(whole, lengths)))
-            _pack(connection, version, lists, lengths[whole], delta=delta)
+            _pack(connection, version, lists, lengths[whole], counted, delta=delta)
     except psycopg.errors.UniqueViolation:  # some of these users have a list already: it may have come in two pieces
         whole[:] = False
-    if whole.all():
-        return False
-    left = np.flatnonzero(np.repeat(~whole, lengths))
-    _stage(connection, version, table.take(pa.array(left)), position + left)
-    return True
+    if not whole.all():
+        left = np.flatnonzero(np.repeat(~whole, lengths))
+        _stage(connection, version, table.take(pa.array(left)), position + left)
 
 
 def _starts(table: pa.Table) -> npt.NDArray[np.int64]:
@@ -100,18 +140,27 @@ def _whole(table: pa.Table, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.boo
     return whole
 
 
-def _pack(connection: Connection, version: int, lists: pa.Table, lengths: npt.NDArray[np.int64], *, delta: bool) -> None:
-    """Copy whole lists, and count them in the log."""
+def _pack(
+    connection: Connection,
+    version: int,
+    lists: pa.Table,
+    lengths: npt.NDArray[np.int64],
+    counted: Callable[[int, int], None],
+    *,
+    delta: bool,
+) -> None:
+    """Copy whole lists."""
     starts = np.append(0, np.cumsum(lengths)[:-1])
     statement = f"COPY {relation(version, delta=delta)} (version, user_id, rows, {_COLUMNS}) FROM STDIN (FORMAT binary)"
     with alongside(connection), connection.cursor() as cursor:
-        _postgres_log.count(connection, version, len(lengths), lists.num_rows)
+        _postgres_log.refuse_unless_loading(connection, version)  # before its table may be missing
         with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
             copy.write(HEADER)
             for first in range(0, len(starts), _SLICE_LISTS):
                 own = np.append(starts, lists.num_rows)[first : first + _SLICE_LISTS + 1]
                 copy.write(encoded(version, lists.slice(own[0], own[-1] - own[0]), own[:-1] - own[0]))
             copy.write(TRAILER)
+        counted(len(lengths), lists.num_rows)
 
 
 def _stage(connection: Connection, version: int, rows: pa.Table, positions: npt.NDArray[np.int64]) -> None:

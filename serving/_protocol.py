@@ -8,12 +8,12 @@ with these replaced. A full publication and the deltas over it have the full one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -22,6 +22,7 @@ from schemas.errors import ReelflowError
 __all__ = [
     "Action",
     "Erased",
+    "ParallelStore",
     "Publication",
     "PublicationRecord",
     "PublishResult",
@@ -313,3 +314,33 @@ class ServingStore(Protocol):
 
     def close(self) -> None:
         """Give up connections; the store opens them again when it is used again."""
+
+
+@runtime_checkable
+class ParallelStore(ServingStore, Protocol):
+    """A store that many processes or machines can load at the same time."""
+
+    def publish_parts(
+        self, publication: Publication, spread: Callable[[int], int], fallback: pa.Table, keep_versions: int
+    ) -> PublishResult:
+        """As :meth:`ServingStore.publish`, but the rows are loaded elsewhere.
+
+        Args:
+            publication: as of when, from which model, valid until when.
+            spread: is given the version, has :meth:`load_part` called for every part of its rows, and returns the sum of what
+                that returned. Not called when something newer is live already.
+            fallback: rows of ``schemas.FALLBACK_RECOMMENDATIONS``.
+            keep_versions: how many retired versions stay.
+
+        Raises:
+            StoreError: the rows break a rule, or the store cannot be written. What was live before still is.
+        """
+
+    def load_part(self, version: int, batches: Iterable[pa.RecordBatch]) -> int:
+        """Load some rows of a version that is being published, all or none of them; returns how many were handed in.
+
+        What fails may be tried again. A user's rows may lie in several parts; that is slower.
+
+        Raises:
+            StoreError: a row breaks a rule, the version is not being published any more, or the store cannot be written.
+        """

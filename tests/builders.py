@@ -126,10 +126,10 @@ def stage_context(stage: str, *arguments: str) -> Context:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every file below ``root`` with its content, staging areas left out."""
+    """Every file below ``root`` with its content, staging areas and locks left out."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file())
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
-    return {name: content for name, content in found.items() if not name.startswith("_staging/")}
+    return {name: content for name, content in found.items() if not name.startswith("_staging/") and not name.endswith(".lock")}
 
 
 def seconds(count: float) -> timedelta:

@@ -1,6 +1,7 @@
 """What `make run` and `make set-up` decide before anything is started."""
 
 import json
+import re
 import sys
 from datetime import UTC, date, datetime
 
@@ -137,11 +138,13 @@ def test_locks_hold_released_versions_only():
 def test_locks_hold_what_was_asked_for():
     for name, files in {"reelflow": ("reelflow.in", "dev.in"), "airflow": ("airflow.in",)}.items():
         folder = REPOSITORY / "requirements"
-        held = {line.split("==")[0].lower() for line in (folder / f"{name}.lock").read_text().splitlines() if "==" in line}
+        lock = (folder / f"{name}.lock").read_text().splitlines()
+        held = {re.sub(r"[-_.]+", "-", line.split("==")[0]).lower() for line in lock if "==" in line}
         lines = [
             line for file in files for line in (folder / file).read_text().splitlines() if line and not line.startswith("#")
         ]
-        assert {line.split("=")[0].split(">")[0].lower() for line in lines} <= held
+        asked = {re.split(r"[=<>\[]", line)[0].lower() for line in lines}
+        assert {re.sub(r"[-_.]+", "-", name) for name in asked} <= held
 
 
 @pytest.mark.parametrize(

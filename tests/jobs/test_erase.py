@@ -10,9 +10,9 @@ import pytest
 from jobs import _due, _erased, archive, examples, features, ingest
 from jobs._due import Due
 from jobs._erase_tables import _BY_USER
+from jobs._loading import batches
 from jobs._receipt import NOT_TOUCHED
 from jobs._tables import MANIFEST, Lake, Partition
-from jobs.publish import _batches
 from schemas import (
     EXAMPLE_FEATURES,
     EXAMPLES,
@@ -242,9 +242,9 @@ class TestAfterwards:
 
     def test_lists_of_a_lake_out_of_a_backup_are_not_published(self, before, erased):
         lists = before.lake.files(RECOMMENDATIONS, [LISTS])
-        found = pa.Table.from_batches(list(_batches(lists, _erased.read(erased.home / "erased"))))
+        found = pa.Table.frombatches(list(batches(lists, _erased.read(erased.home / "erased"))))
         assert sorted(set(found["user_id"].to_pylist())) == [1, 2]
-        assert pa.Table.from_batches(list(_batches(lists, _erased.NOBODY))).num_rows == 6
+        assert pa.Table.frombatches(list(batches(lists, _erased.NOBODY))).num_rows == 6
 
 
 class TestTrouble:

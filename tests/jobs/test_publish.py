@@ -1,5 +1,6 @@
 import re
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import _bundles, _last_scan, _served, gate, index, publish, recommend, scan
@@ -43,8 +44,11 @@ def index_by_hand(space, end):
         _bundles.commit(context, "serving", recipe, lambda folder: (folder / "index").write_text(iso(end)), {})
 
 
-def write_rows(space, end, shift=0, *, fallback=2, users=(1, 2), **changes):
-    """Two users' lists and the fallback of a day, as if recommend had made them and scan had passed them."""
+def write_rows(space, end, shift=0, *, fallback=2, users=(1, 2), files=1, **changes):
+    """Two users' lists and the fallback of a day, as if recommend had made them and scan had passed them.
+
+    ``files``: so many files hold the lists.
+    """
     recipe = {"inputs": digests(space, end), "code_version": "by hand", "parameters": {"as_of": iso(end)}} | changes
     today, text = Partition((end - DAY).date()), {"sources": "wals:1", "reason": "picked for you"}
     parts = {"rules": "", "propensity": 1.0, **dict.fromkeys(SCORE_PARTS, 0.0)}
@@ -54,8 +58,16 @@ def write_rows(space, end, shift=0, *, fallback=2, users=(1, 2), **changes):
         for rank in (1, 2, 3)
     ]
     lists = [{"segment": "all", "rank": rank, "video_id": 200 + rank, "score": 0.0, **text} for rank in range(1, fallback + 1)]
-    tables = {RECOMMENDATIONS: rows, FALLBACK_RECOMMENDATIONS: lists}
-    made = {one.name: space.lake.write(one, today, arrow(one, rows), Recipe(**recipe)).digest for one, rows in tables.items()}
+    staged = space.lake.staging(RECOMMENDATIONS)
+    staged.mkdir(parents=True)
+    for number in range(files):
+        table = arrow(RECOMMENDATIONS, rows[number * len(rows) // files : (number + 1) * len(rows) // files])
+        pq.write_table(table.select(RECOMMENDATIONS.columns).cast(RECOMMENDATIONS.arrow), staged / f"part-{number}.parquet")
+    manifests = (
+        space.lake.commit(RECOMMENDATIONS, today, staged, Recipe(**recipe), by_spark=False),
+        space.lake.write(FALLBACK_RECOMMENDATIONS, today, arrow(FALLBACK_RECOMMENDATIONS, lists), Recipe(**recipe)),
+    )
+    made = {one.table: one.digest for one in manifests}
     with space.environment():
         _last_scan.write(stage_context("scan", "--as-of", iso(end)), {"passed": True, "basis": made, "checks": []})
 

@@ -1,6 +1,9 @@
 """The stages with a server as the serving store: nothing but the setting is another."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -29,21 +32,26 @@ def judged(tmp_path_factory):
     return space
 
 
-@pytest.fixture(params=["postgresql", "redis"])
-def server(request, tmp_path, monkeypatch):
+@pytest.fixture
+def postgresql(monkeypatch):
     """The name of the class that speaks to the server that is the store."""
-    if request.param == "redis":
-        with running(tmp_path) as found:
-            monkeypatch.setenv("REELFLOW_STORE_URL", found.url)
-            yield "RedisStore"
-        return
     found = Server()
     monkeypatch.setenv("REELFLOW_STORE_URL", found.url())
     yield "PostgresStore"
     found.close()
 
 
-def test_publish_roll_back_and_erase_on_a_server(judged, server, tmp_path):
+@pytest.fixture
+def redis(tmp_path, monkeypatch):
+    """The same of another server."""
+    with running(tmp_path) as found:
+        monkeypatch.setenv("REELFLOW_STORE_URL", found.url)
+        yield "RedisStore"
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "redis"])
+def test_publish_roll_back_and_erase_on_a_server(judged, kind, tmp_path, request):
+    server = request.getfixturevalue(kind)
     space = judged.copy_to(tmp_path / "home", SETTINGS)
     for end in (FIRST, SECOND):
         assert space.run(publish, "--as-of", iso(end)).facts["status"] == "live"
@@ -83,3 +91,17 @@ def test_a_server_that_is_gone_is_one_line(judged, tmp_path, monkeypatch):
         assert "Traceback" not in error
         assert "s3cret" not in out + error
     shutil.rmtree(space.home)
+
+
+@pytest.mark.usefixtures("postgresql")
+def test_workers_of_spark_load_what_is_much(judged, tmp_path):
+    """In a process of its own: workers have the environment with which the session's began."""
+    space = judged.copy_to(tmp_path / "home", SETTINGS | {"fan_out": {"session_above_mb": 0}})
+    write_rows(space, SECOND, users=range(1, 41), files=3)
+    command = [sys.executable, "-m", "jobs.publish", "--as-of", iso(SECOND)]
+    done = subprocess.run(command, env=os.environ | space.variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with space.environment(), open_store().snapshot() as snapshot:
+        assert (snapshot.live.users, snapshot.live.rows) == (40, 120)
+        assert all([row.video_id for row in snapshot.read(user, 9)] == [101, 102, 103] for user in range(1, 41))
+    assert space.run(publish, "--as-of", iso(SECOND)).up_to_date

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import psycopg
 import pyarrow as pa
@@ -481,3 +484,90 @@ class TestRoles:
                     use(PostgresStore(roles.url("stranger")))
         finally:
             roles.run("DROP ROLE stranger")
+
+
+class TestParts:
+    """Publications that are loaded by many at once."""
+
+    def test_parts_that_are_loaded_at_once_are_one_publication(self, store: PostgresStore, open_store: Factory) -> None:
+        publish(store, 8, 1)
+        seen: list[list[int]] = []
+
+        def part(version: int, number: int) -> int:
+            mine = rows(9, 2, users=500, k=20, per_batch=100, first_user=1 + 500 * number)
+            loaded = open_store().load_part(version, mine)  # type: ignore[attr-defined]
+            seen.append(videos(store))
+            return int(loaded)
+
+        def spread(version: int) -> int:
+            with ThreadPoolExecutor(4) as pool:
+                return sum(pool.map(partial(part, version), range(4)))
+
+        result = store.publish_parts(publication(9, 2), spread, fallback(9, 2), 3)
+        assert (result.status, result.users, result.rows) == ("live", 2_000, 40_000)
+        assert seen == [expected(8, 1)] * 4
+        assert all(videos(store, user) == expected(9, 2, 20) for user in (1, 500, 501, 2_000))
+
+    def test_a_part_counts_when_it_is_whole_and_may_be_tried_again(self, store: PostgresStore, postgres: Server) -> None:
+        def broken() -> Iterator[pa.RecordBatch]:
+            yield from rows(8, 1, users=600, k=100, per_batch=600)
+            raise RuntimeError("the disk of this worker broke")
+
+        def spread(version: int) -> int:
+            with pytest.raises(RuntimeError, match="this worker broke"):
+                store.load_part(version, broken())
+            assert postgres.run("SELECT users, rows FROM reelflow.publication_log") == [(0, 0)]
+            return store.load_part(version, rows(8, 1, users=600, k=100, per_batch=600))
+
+        assert store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3).rows == 60_000
+        assert videos(store, 600) == expected(8, 1, 100)
+
+    def test_a_list_that_lies_in_two_parts_is_put_together(self, store: PostgresStore) -> None:
+        def spread(version: int) -> int:
+            second = [batch([(1, 3, video(8, 1, 3)), (2, 1, video(8, 1, 1))])]
+            first = [batch([(1, rank, video(8, 1, rank)) for rank in (1, 2)])]
+            return store.load_part(version, second) + store.load_part(version, first)
+
+        result = store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3)
+        assert (result.users, result.rows) == (2, 4)
+        assert (videos(store, 1), videos(store, 2)) == (expected(8, 1, 3), expected(8, 1, 1))
+
+    @pytest.mark.parametrize(
+        ("parts", "message"),
+        [
+            ([[(1, 1, 5)], [(1, 1, 6)]], "second row for the same user and rank: user_id=1, rank=1"),
+            ([[(1, 1, 5)], [(2, 2, 6)]], "1 of 2 users.*user_id=2, rows=1, first_rank=2"),
+            ([], "found 0 recommendations in the store, expected at least one"),
+        ],
+    )
+    def test_parts_that_do_not_fit_are_refused(
+        self, store: PostgresStore, parts: list[list[tuple[int, int, int]]], message: str
+    ) -> None:
+        def spread(version: int) -> int:
+            return sum(store.load_part(version, [batch(values)]) for values in parts)
+
+        with pytest.raises(ReelflowError, match=message):
+            store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3)
+        assert store.live() is None
+
+    def test_rows_that_were_said_and_not_loaded_are_missed(self, store: PostgresStore) -> None:
+        with pytest.raises(ReelflowError, match="found 3 recommendations in the store, expected 5"):
+            store.publish_parts(
+                publication(8, 1), lambda version: 2 + store.load_part(version, rows(8, 1, 1, 3)), fallback(8, 1), 3
+            )
+
+    def test_a_version_that_is_not_published_any_more_takes_no_part(self, store: PostgresStore) -> None:
+        publish(store, 8, 1)
+        with pytest.raises(ReelflowError, match="publication 1: found status live, expected loading"):
+            store.load_part(1, rows(8, 1))
+
+    def test_a_delta_may_come_in_parts(self, store: PostgresStore) -> None:
+        publish(store, 8, 1)
+        known = replace(publication(9, 2), base=1)
+        result = store.publish_parts(known, lambda version: store.load_part(version, rows(9, 2, 3)), fallback(9, 2), 3)
+        assert (result.status, result.users) == ("live", 3)
+        assert (videos(store, 3), videos(store, 4)) == (expected(9, 2), expected(8, 1))
+
+    def test_nothing_is_asked_for_where_something_newer_is_live(self, store: PostgresStore) -> None:
+        publish(store, 9, 2)
+        assert store.publish_parts(publication(8, 1), pytest.fail, fallback(8, 1), 3).status == "superseded"
