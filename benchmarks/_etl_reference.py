@@ -171,7 +171,10 @@ def ingest(connection: duckdb.DuckDBPyConnection, raw: Path, out: Path, rules: R
 
 def _snapshots(connection: duckdb.DuckDBPyConnection, raw: Path, out: Path, day: str) -> None:
     """The newest row of each video and user at the end of the day."""
-    sources = (("videos", "video_id", "", _VIDEO_IS_SOUND), ("users", "user_id", "username, time_zone, registered_at, ", _USER_IS_SOUND))
+    sources = (
+        ("videos", "video_id", "", _VIDEO_IS_SOUND),
+        ("users", "user_id", "username, time_zone, registered_at, ", _USER_IS_SOUND),
+    )
     for name, key, hidden, sound in sources:
         query = f"""
             SELECT * EXCLUDE ({hidden}dt), CAST(dt AS VARCHAR) AS snapshot_date
