@@ -361,7 +361,7 @@ def test_the_scan_finds_who_is_missing_and_who_is_not_due(space):
     with space.environment():
         due = _due.standing(hourly(scan, FIVE))
         assert due.users.tolist() == [3, 4]
-        _due._write(hourly(scan, FIVE), _due.Due(due.base, np.array([3, 9]), due.reasons))
+        _due.write_at(hourly(scan, FIVE).lists.root, _due.Due(due.base, np.array([3, 9]), due.reasons))
     with pytest.raises(
         ReelflowError, match=r"coverage.*user_id=9.*strangers.*user_id=4|strangers.*user_id=4.*coverage.*user_id=9"
     ):
