@@ -23,6 +23,8 @@ from serving._postgres import PostgresStore
 from tests.serving.builders import expected, publish, videos
 from tests.serving.postgres import Server
 
+pytestmark = pytest.mark.slow
+
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # what a client sends that wants TLS; the answer is one letter
 
 

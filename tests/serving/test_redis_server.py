@@ -23,6 +23,8 @@ from tests.serving.builders import expected, fallback, publication, publish, row
 from tests.serving.deltas import delta
 from tests.serving.redis_server import RedisServer, running
 
+pytestmark = pytest.mark.slow
+
 SECRET = "un/gl:ück@1"
 ACL = Path(__file__).resolve().parents[2] / "serving/redis/users.acl"
 

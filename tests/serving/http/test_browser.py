@@ -18,7 +18,10 @@ from tests.serving.http import world
 from tests.serving.http.chromium import PROGRAM, Page, chromium
 from tests.serving.http.clients import Server, serving
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium on the PATH; on Debian: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM is None, reason="no Chromium on the PATH; on Debian: apt-get install chromium"),
+]
 
 PICTURES = os.environ.get("REELFLOW_PICTURES")
 DESK, PHONE = (1440, 1000), (375, 812)

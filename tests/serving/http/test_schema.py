@@ -15,6 +15,8 @@ from serving import SqliteStore
 from tests.serving.http.clients import Server, serving
 from tests.serving.http.conftest import published
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = 40
 """Requests of an operation and a mode."""
 OPERATIONS = (

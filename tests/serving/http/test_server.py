@@ -17,6 +17,8 @@ from serving.http.__main__ import main
 from tests.serving.builders import expected
 from tests.serving.http.clients import Server, serving
 
+pytestmark = pytest.mark.slow
+
 DAY_8 = expected(8, 1)
 
 
