@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 
 import pyarrow as pa
 
@@ -15,10 +14,10 @@ from serving._protocol import (
     Publication,
     PublicationRecord,
     PublishResult,
-    Recommendation,
     Snapshot,
     Switch,
 )
+from serving._reads import SnapshotReads
 from serving._redis_keys import Keys
 from serving._redis_log import Log, entry_of, switch_of
 from serving._redis_publish import Publisher
@@ -28,7 +27,7 @@ from serving._redis_snapshot import Live, RedisSnapshot
 __all__ = ["RedisStore"]
 
 
-class RedisStore:
+class RedisStore(SnapshotReads):
     """A :class:`~serving.ServingStore` in a database of a Redis server. Threads may share one."""
 
     def __init__(
@@ -133,26 +132,6 @@ class RedisStore:
         with self._server.translated("read"):
             value = self._server.client.get(self._keys.live)
             yield RedisSnapshot(self._server.client, self._keys, self._live_of(value), self._server.where)
-
-    def live(self) -> PublicationRecord | None:
-        """Return the live version; None before the first publication."""
-        with self.snapshot() as snapshot:
-            return snapshot.live
-
-    def read(self, user_id: int, k: int) -> list[Recommendation]:
-        """Return a user's first ``k`` live recommendations by rank; empty for a user who has none."""
-        with self.snapshot() as snapshot:
-            return snapshot.read(user_id, k)
-
-    def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
-        """Return a segment's first ``k`` live videos by rank; empty for a segment that has no list."""
-        with self.snapshot() as snapshot:
-            return snapshot.read_fallback(segment, k)
-
-    def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
-        """Return every column of a video's row in a user's live list; None where it is not in it."""
-        with self.snapshot() as snapshot:
-            return snapshot.read_row(user_id, video_id)
 
     def publications(self) -> list[PublicationRecord]:
         """Return every version that was ever begun, newest first."""
