@@ -242,9 +242,9 @@ class TestAfterwards:
 
     def test_lists_of_a_lake_out_of_a_backup_are_not_published(self, before, erased):
         lists = before.lake.files(RECOMMENDATIONS, [LISTS])
-        found = pa.Table.frombatches(list(batches(lists, _erased.read(erased.home / "erased"))))
+        found = pa.Table.from_batches(list(batches(lists, _erased.read(erased.home / "erased"))))
         assert sorted(set(found["user_id"].to_pylist())) == [1, 2]
-        assert pa.Table.frombatches(list(batches(lists, _erased.NOBODY))).num_rows == 6
+        assert pa.Table.from_batches(list(batches(lists, _erased.NOBODY))).num_rows == 6
 
 
 class TestTrouble:
