@@ -33,15 +33,21 @@ def to_cold(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Manif
         target.parent.mkdir(parents=True, exist_ok=True)
         staged.rename(target)
     _flush_up(target, cold.root)
-    stub = lake.staging(table)
-    stub.mkdir(parents=True)
-    _write(stub / MANIFEST, text)
-    _write(stub / ARCHIVED, (json.dumps({"cold": str(cold.root)}) + "\n").encode())
+    stub = staged_stub(lake, cold, table, text)
     if _text(live) != text:
         raise TableError(f"{_name(table, partition)}: a stage wrote it again meanwhile; it stays; archive it again")
     swap(stub, live)
     _flush_up(live, lake.root)
     return manifest
+
+
+def staged_stub(lake: Lake, cold: Lake, table: Table, text: bytes) -> Path:
+    """Stage what an archived partition leaves in the lake: its manifest, and where its files are."""
+    stub = lake.staging(table)
+    stub.mkdir(parents=True)
+    _write(stub / MANIFEST, text)
+    _write(stub / ARCHIVED, (json.dumps({"cold": str(cold.root)}) + "\n").encode())
+    return stub
 
 
 def from_cold(lake: Lake, cold: Lake, table: Table, partition: Partition) -> Manifest | None:

@@ -7,7 +7,6 @@ archived partition is written in its cold folder, and the manifest that stayed i
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs._cold import staged_stub
 from jobs._parquet import read_columns
 from jobs._profile import profile
 from jobs._swap import flush, swap
-from jobs._tables import ARCHIVED, MANIFEST, Lake, Manifest, Partition, TableError
+from jobs._tables import MANIFEST, Lake, Manifest, Partition, TableError
 from models.bundle import sha256
 from schemas import Table
 from schemas import columns as col
@@ -132,14 +132,9 @@ def rewrite(found: Found, receipt: str, counts: Mapping[str, int] | None = None)
 def follow_cold(lake: Lake, cold: Lake, table: Table, partition: Partition) -> None:
     """Let the manifest that an archived partition left in the lake say what the one in the cold folder says."""
     text = (cold.path(table, partition) / MANIFEST).read_bytes()
-    stub = lake.path(table, partition)
-    if (stub / MANIFEST).read_bytes() == text:
-        return
-    staged = lake.staging(table)
-    staged.mkdir(parents=True)
-    (staged / MANIFEST).write_bytes(text)
-    (staged / ARCHIVED).write_text(json.dumps({"cold": str(cold.root)}) + "\n", encoding="utf-8")
-    swap(staged, stub)
+    left = lake.path(table, partition)
+    if (left / MANIFEST).read_bytes() != text:
+        swap(staged_stub(lake, cold, table, text), left)
 
 
 def of_user(user_id: int) -> Chosen:

@@ -5,37 +5,17 @@ With a number of users and the version that it is to lie over it publishes a del
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-
-import pyarrow as pa
 
 from schemas.errors import ReelflowError
 from serving import _redis_layers, _redis_log, _redis_users
 from serving._redis import RedisStore
 from serving._redis_load import Load
-from tests.serving.builders import day, fallback, publication, rows
+from tests.serving.builders import day, fallback, publication
+from tests.serving.publisher import batches, die
 
 LEASE_SECONDS = 1.0
-
-
-def die(*_: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.RecordBatch]:
-    for index, part in enumerate(rows(number, generation, users=users, k=100, per_batch=500)):
-        yield part
-        if index == 1 and how == "die-loading":
-            die()
-        if index == 1 and how == "wait":
-            print("waiting", flush=True)
-            sys.stdin.readline()
-    if how == "die-loaded":
-        die()
 
 
 def main(url: str, number: str, generation: str, how: str, *sizes: str) -> int:
