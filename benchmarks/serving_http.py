@@ -20,9 +20,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import uvloop
 
 from benchmarks._figure import Figure
 from benchmarks._measure import processor_seconds
@@ -52,13 +54,14 @@ def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "store.sqlite"
         _fill(SqliteStore(path))
+        os.sync()  # what is still to be written would be written meanwhile
         chance = random.Random(1)
         users = [chance.randrange(USERS) for _ in range(RATE * SECONDS)]
         bare = _due(_bare(path), users)
         reader = RecommendationReader(SqliteStore(path))
         library = _due(lambda user: reader.get(user, ROWS), users)
         idle, over_http = (
-            asyncio.run(_over_http(path, users, asked)) for asked in ("/health", "/users/{}/recommendations?k={}")
+            uvloop.run(_over_http(path, users, asked)) for asked in ("/health", "/users/{}/recommendations?k={}")
         )
     measured = (("library", library), ("HTTP", over_http), ("HTTP that reads nothing (/health)", idle))
     return [figure for name, load in measured for figure in _figures(name, load, bare)]
@@ -137,9 +140,8 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not one by name
 
     @property
     def waiting(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import lru_cache
 from typing import Any
 
 from serving import _rules, _sqlite_layers
@@ -149,11 +150,13 @@ def note_switch(
 def _select(connection: sqlite3.Connection, where: str, *parameters: int | str) -> list[PublicationRecord]:
     # Every column: a file of an older version does not know all of them.
     cursor = connection.execute(f"SELECT * FROM publication_log {where}", parameters)
-    names = [item[0] for item in cursor.description]
-    return [_record(dict(zip(names, row, strict=True))) for row in cursor]
+    names = tuple(item[0] for item in cursor.description)
+    return [_record(names, row) for row in cursor]
 
 
-def _record(row: dict[str, Any]) -> PublicationRecord:
+@lru_cache(maxsize=128)  # readers ask for the same few a thousand times a second
+def _record(names: tuple[str, ...], values: tuple[Any, ...]) -> PublicationRecord:
+    row = dict(zip(names, values, strict=True))
     return PublicationRecord(
         version=row["version"],
         as_of=from_text(row["as_of"]),

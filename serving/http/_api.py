@@ -29,8 +29,9 @@ from serving.http._answers import (
 from serving.http._config import Clock, HttpConfig
 from serving.http._errors import ProblemResponse, documented
 from serving.http._metrics import Metrics
+from serving.http._route import LeanRoute
 
-__all__ = ["Reading", "api"]
+__all__ = ["Reading", "add_api"]
 
 _T = TypeVar("_T")
 _SHOWN = 20  # videos a list, where the caller does not say
@@ -49,9 +50,9 @@ class Reading:
         return work() if isinstance(self.store, SqliteStore) else await run_in_threadpool(work)
 
 
-def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock) -> APIRouter:
-    """The public routes over a store."""
-    router, reader, reading = APIRouter(), RecommendationReader(store), Reading(store)
+def add_api(router: APIRouter, store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock) -> None:
+    """Add the public routes over a store to an application's own router: one that is included is searched twice."""
+    reader, reading = RecommendationReader(store), Reading(store)
     user = Path(description="The platform's user.", ge=LEAST_USER, le=GREATEST_USER, examples=[42])
     how_many = Query(min(_SHOWN, config.max_k), description="Videos at most.", ge=1, le=config.max_k)
     country = Query(None, description="Of a user without a fresh list.", max_length=64, pattern=_TEXT, examples=["DE"])
@@ -61,16 +62,6 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock)
         description="The list's segment.", max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["country=DE"]
     )
 
-    @router.get(
-        "/users/{user_id}/recommendations",
-        summary="What a user's homepage shows",
-        response_model=HomepageAnswer,
-        responses={
-            304: {"description": "What the app has is what is live; the header `X-Request-Id` names this exposure."},
-            **documented(401, 429, 503),
-        },
-        tags=["recommendations"],
-    )
     async def recommendations(
         request: Request,
         *,
@@ -84,6 +75,20 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock)
         page = await reading(lambda: reader.get(user_id, k, segments_of(country, language, device), now=clock()))
         metrics.shown(page)
         return _answered(request, shown(page))
+
+    router.add_api_route(
+        "/users/{user_id}/recommendations",
+        recommendations,
+        methods=["GET"],
+        summary="What a user's homepage shows",
+        response_model=HomepageAnswer,
+        responses={
+            304: {"description": "What the app has is what is live; the header `X-Request-Id` names this exposure."},
+            **documented(401, 429, 503),
+        },
+        tags=["recommendations"],
+        route_class_override=LeanRoute,
+    )
 
     @router.post(
         "/recommendations:batch",
@@ -161,8 +166,6 @@ def api(store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock)
     async def figures() -> Response:
         """Requests, their times, fallbacks, and how fresh what is live is; the store is asked at each scrape."""
         return Response(await reading(metrics.text), headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
-
-    return router
 
 
 def _answered(request: Request, body: dict[str, Any], *, keep: bool = True) -> Response:

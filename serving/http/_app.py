@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from serving import ServingStore
-from serving.http._api import api
+from serving.http._api import add_api
 from serving.http._config import Clock, HttpConfig
 from serving.http._errors import Problem, add_handlers, documented
 from serving.http._guard import OPEN, Guard
@@ -52,7 +52,7 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},  # /metrics is ours
     )
-    app.include_router(api(store, config, metrics, clock))
+    add_api(app.router, store, config, metrics, clock)
     if config.page:
         app.include_router(page(store, config, lake, clock))
     add_handlers(app)

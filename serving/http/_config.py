@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
@@ -44,6 +45,7 @@ class HttpConfig(Section):
     """How long a server that was told to end waits for its answers to be read."""
 
 
+@lru_cache(maxsize=128)
 def is_loopback(host: str) -> bool:
     """Whether only this machine can mean or reach ``host``: a name or an address, without a port."""
     try:

@@ -27,6 +27,7 @@ OPEN = frozenset({"/health", "/ready"})
 PAGE = ("/page/", "/page-data/")
 """The homepage and what it reads; the guard lets only this machine's own browser pass."""
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PORT = re.compile(r":\d*$")
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -95,7 +96,7 @@ class Guard:
         path = scope["path"]
         client = (scope.get("client") or ("local",))[0]
         page = self._page and (path == "/" or path.startswith(PAGE))
-        host = re.sub(r":\d*$", "", headers.get("host", ""))
+        host = _PORT.sub("", headers.get("host", ""))
         if (page or not self._keys) and path not in OPEN and not is_loopback(host):
             return ProblemResponse(
                 request_id, HTTPStatus.MISDIRECTED_REQUEST, which="header Host", found=host[:100] or "none",

@@ -45,13 +45,17 @@ class Metrics:
             registry=self._own,
         )
         self._stale = Counter("reelflow_http_stale_lists", "Lists shown past their expiry.", registry=self._own)
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         for why in ("missing", "expired"):
             self._fallbacks.labels(why)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        if (route, status) not in self._children:
+            self._children[route, status] = self._requests.labels(route, str(status)), self._seconds.labels(route)
+        counter, histogram = self._children[route, status]
+        counter.inc()
+        histogram.observe(seconds)
 
     def shown(self, page: Homepage) -> None:
         """Count what a list was."""

@@ -36,15 +36,29 @@ def client(
 
 
 class Server:
-    """``python -m serving.http`` over a SQLite file, in a workspace of its own; ``url`` is where it answers."""
+    """``python -m serving.http`` over a SQLite file or the store of its environment; ``url`` is where it answers."""
 
-    def __init__(self, home: Path, store: Path, *arguments: str, port: int = 0, settings: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        store: Path | None = None,
+        *arguments: str,
+        port: int = 0,
+        settings: dict[str, Any] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         own = home / "http.yaml"
         own.write_text(yaml.safe_dump({"http": settings or {}}), encoding="utf-8")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "REELFLOW_HOME": str(home), "REELFLOW_CONF": str(own)}
-        command = [sys.executable, "-m", "serving.http", "--port", str(port), "--store", str(store), *arguments]
+        known = {"PYTHONPATH": str(ROOT), "REELFLOW_HOME": str(home), "REELFLOW_CONF": str(own)}
+        chosen = ["--store", str(store)] if store else []
+        command = [sys.executable, "-m", "serving.http", "--port", str(port), *chosen, *arguments]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=ROOT,
+            env={**os.environ, **known, **(environment or {})},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         )
         assert self.process.stdout is not None
         said = self.process.stdout.readline()
@@ -62,7 +76,7 @@ class Server:
 
 
 @contextmanager
-def serving(home: Path, store: Path, *arguments: str, **options: Any) -> Iterator[Server]:
+def serving(home: Path, store: Path | None = None, *arguments: str, **options: Any) -> Iterator[Server]:
     """A server that ends with the block."""
     server = Server(home, store, *arguments, **options)
     try:

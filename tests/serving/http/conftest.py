@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from serving import Publication, SqliteStore
+from serving import Publication, ServingStore, SqliteStore
 from tests.serving.builders import fallback, rows
 
 SEGMENTS = ("all", "country=DE", "country=DE|language=de", "language=de")
 
 
-def published(store: SqliteStore, *, hours_ago: float = 5, number: int = 8, base: int | None = None, users: int = 20) -> int:
+def published(store: ServingStore, *, hours_ago: float = 5, number: int = 8, base: int | None = None, users: int = 20) -> int:
     """Publish the lists of a day as if they were made lately, and return the version."""
     as_of = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=hours_ago)
     known = Publication(
