@@ -54,5 +54,9 @@ class LeanRoute(APIRoute):
         try:
             return self._parameters.model_validate(given).__dict__
         except ValidationError as error:
-            found = [{**one, "loc": (self._places[str(one["loc"][0])], *one["loc"])} for one in error.errors(include_url=False)]
-            raise RequestValidationError(found) from error
+            raise RequestValidationError([self._as_fastapi(one) for one in error.errors(include_url=False)]) from error
+
+    def _as_fastapi(self, error: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What Pydantic says of all parameters together, as of the one by itself."""
+        missing = {"input": None} if error["type"] == "missing" else {}
+        return {**error, "loc": (self._places[error["loc"][0]], *error["loc"]), **missing}
