@@ -48,13 +48,14 @@ _FALLBACK_VIEW = """
     FROM publication_log AS p CROSS JOIN fallback_rows AS r ON r.version = p.version
     WHERE p.status = 'live'"""
 
-# serving/_sqlite_layers.py says what these are.
+# serving/_sqlite_layers.py says what these are. The key's columns come first in each table: where they do not, `integrity_check` of
+# SQLite 3.40 finds nulls that are not there.
 _LAYERS = (
     """
     CREATE TABLE version_layers (
         version  INTEGER NOT NULL,
-        layer    INTEGER NOT NULL,
         position INTEGER NOT NULL,
+        layer    INTEGER NOT NULL,
         PRIMARY KEY (version, position)
     ) WITHOUT ROWID""",
     """
@@ -149,7 +150,7 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE publication_log ADD COLUMN layers INTEGER NOT NULL DEFAULT 1",
         "UPDATE publication_log SET root = version, root_as_of = as_of, root_generation = generation",
         *_LAYERS,
-        "INSERT INTO version_layers SELECT version, version, 0 FROM publication_log"
+        "INSERT INTO version_layers (version, layer, position) SELECT version, version, 0 FROM publication_log"
         " WHERE status IN ('live', 'retired', 'rolled_back')",
         _VIEW,
         _PUBLICATIONS_VIEW,

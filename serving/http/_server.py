@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import tempfile
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import parent_process
 
 import uvicorn
 from fastapi import FastAPI
@@ -44,9 +47,23 @@ class Application:
         store = store_at(self.store) if self.store else open_store()
         lake = paths().lake if self.config.page else None
         app = create_app(store, self.config, self.keys, lake, clock=lambda: self.at or datetime.now(UTC))
+        _end_with_supervisor()
         gc.collect()
         gc.freeze()  # what is here stays: to go through it again would hold up an answer for 50 ms
         return app
+
+
+def _end_with_supervisor() -> None:
+    """Let a worker end, as if it were told to, when its supervisor is gone: it would hold the port for ever."""
+    supervisor = parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def bind(config: HttpConfig) -> socket.socket:

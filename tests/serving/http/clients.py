@@ -35,31 +35,29 @@ def client(
     return TestClient(app, base_url=url, raise_server_exceptions=False)
 
 
+def begin(
+    home: Path,
+    store: Path | None = None,
+    *arguments: str,
+    port: int = 0,
+    settings: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    """Begin a server, and do not wait until it answers."""
+    own = home / "http.yaml"
+    own.write_text(yaml.safe_dump({"http": settings or {}}), encoding="utf-8")
+    known = {"PYTHONPATH": str(ROOT), "REELFLOW_HOME": str(home), "REELFLOW_CONF": str(own), **(environment or {})}
+    chosen = ["--store", str(store)] if store else []
+    command = [sys.executable, "-m", "serving.http", "--port", str(port), *chosen, *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **known}, text=True, stdout=pipe, stderr=pipe)
+
+
 class Server:
     """``python -m serving.http`` over a SQLite file or the store of its environment; ``url`` is where it answers."""
 
-    def __init__(
-        self,
-        home: Path,
-        store: Path | None = None,
-        *arguments: str,
-        port: int = 0,
-        settings: dict[str, Any] | None = None,
-        environment: dict[str, str] | None = None,
-    ) -> None:
-        own = home / "http.yaml"
-        own.write_text(yaml.safe_dump({"http": settings or {}}), encoding="utf-8")
-        known = {"PYTHONPATH": str(ROOT), "REELFLOW_HOME": str(home), "REELFLOW_CONF": str(own)}
-        chosen = ["--store", str(store)] if store else []
-        command = [sys.executable, "-m", "serving.http", "--port", str(port), *chosen, *arguments]
-        self.process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={**os.environ, **known, **(environment or {})},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+    def __init__(self, home: Path, store: Path | None = None, *arguments: str, **options: Any) -> None:
+        self.process = begin(home, store, *arguments, **options)
         assert self.process.stdout is not None
         said = self.process.stdout.readline()
         found = re.search(r"http://[^,]+:(\d+)", said)

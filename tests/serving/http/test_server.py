@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -15,7 +18,8 @@ import pytest
 from serving import SqliteStore
 from serving.http.__main__ import main
 from tests.serving.builders import expected
-from tests.serving.http.clients import Server, serving
+from tests.serving.http.clients import Server, begin, serving
+from tests.serving.http.conftest import published
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +28,16 @@ DAY_8 = expected(8, 1)
 
 def videos(answer: httpx.Response) -> list[int]:
     return [item["video_id"] for item in answer.json()["items"]]
+
+
+def batch_of(*users: int) -> tuple[bytes, bytes]:
+    """Head and body of a request for these users' lists."""
+    body = json.dumps({"user_ids": users}).encode()
+    head = (
+        "POST /recommendations:batch HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode(), body
 
 
 @pytest.fixture
@@ -74,14 +88,10 @@ class TestRefusals:
 
 def test_sigterm_drains(tmp_path: Path, store: SqliteStore) -> None:
     """What was begun is answered, nothing new is taken, and the process ends."""
-    body = json.dumps({"user_ids": [1, 2]}).encode()
-    head = (
-        "POST /recommendations:batch HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
+    head, body = batch_of(1, 2)
     with serving(tmp_path, store.path) as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as begun:
         assert httpx.get(f"{server.url}/ready").status_code == 200
-        begun.sendall(head.encode() + body[:5])
+        begun.sendall(head + body[:5])
         time.sleep(0.3)
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
@@ -142,3 +152,89 @@ def test_workers_share_the_port_and_count_together(tmp_path: Path, store: Sqlite
         assert 'reelflow_http_requests_total{route="/users/{user_id}/recommendations",status="200"} 40.0' in text
         assert "reelflow_live_version 1.0" in text
         assert server.end() == 0
+
+
+class TestKilled:
+    """A server that is killed at some step leaves the store whole, and its port free for the next one."""
+
+    @pytest.fixture
+    def port(self) -> int:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            return int(one.getsockname()[1])
+
+    @pytest.mark.parametrize("seconds", [0.05, 0.2, 0.4, 0.6, 0.8, 1.0])
+    def test_while_it_starts(self, tmp_path: Path, store: SqliteStore, port: int, seconds: float) -> None:
+        process = begin(tmp_path, store.path, port=port)
+        time.sleep(seconds)
+        process.kill()
+        process.communicate(timeout=30)
+        self._goes_on(tmp_path, store, port)
+
+    @pytest.mark.parametrize("step", ["idle", "receiving", "answering", "draining"])
+    def test_while_it_serves(self, tmp_path: Path, store: SqliteStore, step: str) -> None:
+        server = Server(tmp_path, store.path)
+        head, body = batch_of(*range(1, 101))
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as browser:
+            if step != "idle":
+                browser.sendall(head + (body if step == "answering" else body[:9]))
+            if step == "answering":
+                assert browser.recv(9) == b"HTTP/1.1 "
+            if step == "draining":
+                time.sleep(0.3)
+                server.process.send_signal(signal.SIGTERM)
+                time.sleep(0.3)
+                assert server.process.poll() is None
+            assert server.end(signal.SIGKILL) == -signal.SIGKILL
+        self._goes_on(tmp_path, store, server.port)
+
+    def test_one_worker_of_two(self, tmp_path: Path, store: SqliteStore) -> None:
+        """The other answers meanwhile, and another takes its place."""
+        with serving(tmp_path, store.path, settings={"workers": 2}) as server:
+            before = workers(server, 2)
+            os.kill(min(before), signal.SIGKILL)
+            for _ in range(20):
+                answer = httpx.get(f"{server.url}/users/7/recommendations", timeout=30)
+                assert (answer.status_code, videos(answer)) == (200, DAY_8)
+            after = workers(server, 2, other_than=before)
+            assert len(after & before) == 1
+
+    def test_the_supervisor_of_two_workers(self, tmp_path: Path, store: SqliteStore) -> None:
+        """Its workers end too: else nobody could have the port."""
+        server = Server(tmp_path, store.path, settings={"workers": 2})
+        orphans = workers(server, 2)
+        server.process.kill()
+        server.process.wait(timeout=20)
+        deadline = time.monotonic() + 20
+        while any(alive(one) for one in orphans):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        self._goes_on(tmp_path, store, server.port)
+
+    def _goes_on(self, home: Path, store: SqliteStore, port: int) -> None:
+        """Another server answers at the port, and shows what is published then."""
+        with serving(home, store.path, port=port) as again:
+            assert videos(httpx.get(f"{again.url}/users/7/recommendations")) == DAY_8
+            published(store, hours_ago=4, number=9)
+            assert videos(httpx.get(f"{again.url}/users/7/recommendations")) == expected(9, 1)
+        with closing(sqlite3.connect(store.path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def workers(server: Server, count: int, other_than: frozenset[int] = frozenset()) -> frozenset[int]:
+    """The processes that answer for a server, once there are so many, and not the same ones as before."""
+    deadline = time.monotonic() + 60
+    while True:
+        children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        found = frozenset(int(one) for one in children if "spawn_main" in Path(f"/proc/{one}/cmdline").read_text())
+        if len(found) == count and found != other_than:
+            return found
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
