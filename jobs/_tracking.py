@@ -7,21 +7,25 @@ Bundles of another lane are versions of a model of their own, ``reelflow-<kind>-
 
 from __future__ import annotations
 
+import atexit
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache, wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from tempfile import TemporaryDirectory, mkdtemp
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlparse
 
 from conf import Section, load
 from conf.paths import paths
 from jobs._window import parse_time
 from models.bundle import Bundle, BundleError, open_bundle
+from schemas.errors import ReelflowError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that is away: 14 s, not 4 minutes; tasks try again
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 LANE = "lane"
@@ -74,7 +79,11 @@ class Tracker:
 
     @staticmethod
     def open() -> Tracker:
-        """Connect to the configured tracking server or file, and make the experiment on first use."""
+        """Connect to the configured tracking server or file, and make the experiment on first use.
+
+        Raises:
+            ReelflowError: it cannot be reached, as any method of the tracker.
+        """
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
@@ -83,7 +92,7 @@ class Tracker:
         folder.mkdir(parents=True, exist_ok=True)
         uri = config.tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
         with _one_at_a_time(folder, "schema"):  # concurrent first uses would both create the schema
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client = _reachable(MlflowClient(tracking_uri=uri, registry_uri=uri))
             found = client.get_experiment_by_name(config.experiment)
             if found is None:
                 local = None if config.tracking_uri else (folder / "artifacts").as_uri()
@@ -196,23 +205,24 @@ class Tracker:
             if _as_of(version) >= before or str(version.version) in held:
                 continue
             self._client.delete_model_version(name, version.version)
-            place = urlparse(self._client.get_run(str(version.run_id)).info.artifact_uri)
-            if place.scheme in ("", "file"):
-                shutil.rmtree(place.path, ignore_errors=True)
+            place = str(self._client.get_run(str(version.run_id)).info.artifact_uri)
+            if _on_this_disk(place):
+                shutil.rmtree(urlparse(place).path, ignore_errors=True)
             self._client.delete_run(str(version.run_id))
 
-    @staticmethod
-    def fetch(published: Published) -> Bundle:
+    def fetch(self, published: Published) -> Bundle:
         """Open a published bundle as it was logged, whatever has been trained for its ``as_of`` since.
+
+        One that lies elsewhere is copied below ``paths.runs``, until this process ends.
 
         Raises:
             BundleError: it is damaged.
         """
-        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         try:
-            bundle = open_bundle(Path(download_artifacts(published.source)), kind=published.kind)
+            copy = None if _on_this_disk(published.source) else mkdtemp(dir=_copies(paths().runs))
+            bundle = open_bundle(self._download(published.source, copy), kind=published.kind)
         except (MlflowException, OSError) as error:
             raise BundleError(f"bundle {published.source}: cannot be fetched: {error}; restore the artifact store") from error
         if bundle.digest != published.digest:
@@ -234,19 +244,17 @@ class Tracker:
         Raises:
             ReelflowError: an artifact cannot be fetched or written.
         """
-        from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
         changed = {}
         for model in self._client.search_registered_models(f"name LIKE '{self._name('%')}'"):
             for version in list(self._versions(model.name)):
                 source = str(version.source)
-                place = urlparse(source)
-                if place.scheme in ("", "file") and Path(place.path).is_relative_to(self._folder):
+                if _on_this_disk(source) and Path(urlparse(source).path).is_relative_to(self._folder):
                     continue
                 try:
                     with TemporaryDirectory() as copy:
-                        bundle = Path(download_artifacts(source, dst_path=copy))
+                        bundle = self._download(source, copy)
                         if count := change(bundle):
                             folder = source.rstrip("/").rpartition("/")[2]
                             self._client.log_artifacts(str(version.run_id), str(bundle), folder)
@@ -254,6 +262,11 @@ class Tracker:
                 except (MlflowException, OSError) as error:
                     raise BundleError(f"bundle {source}: cannot be rewritten: {error}; mend the artifact store") from error
         return changed
+
+    def _download(self, source: str, folder: str | None) -> Path:
+        from mlflow.artifacts import download_artifacts
+
+        return Path(download_artifacts(source, dst_path=folder, tracking_uri=self._client.tracking_uri))
 
     def _log(
         self, name: str, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]]
@@ -296,7 +309,7 @@ class Tracker:
 
         try:
             found: Mapping[str, str] = self._client.get_registered_model(name).aliases
-        except MlflowException:
+        except MlflowException:  # there is none of that name: whatever else it may be is a ReelflowError
             return {}
         return found
 
@@ -326,6 +339,57 @@ class Tracker:
         """The registered model that a bundle is a version of."""
         lane = bundle.properties.get(LANE)
         return cls._name(bundle.kind) + (f"-{lane}" if lane else "")
+
+
+class _Reachable:
+    """A client whose methods raise :class:`ReelflowError` for all but what a caller may ask about.
+
+    That is what is not there, is there already, or has no alias of that name.
+    """
+
+    _ANSWERS = frozenset({"RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE"})
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        return self._translated(found) if callable(found) else found
+
+    def _translated(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        from mlflow.exceptions import MlflowException
+
+        @wraps(method)
+        def call(*arguments: Any, **named: Any) -> Any:
+            try:
+                return method(*arguments, **named)
+            except MlflowException as error:
+                if error.error_code in self._ANSWERS:
+                    raise
+                where = re.sub(r"//[^/@]*@", "//", str(self._client.tracking_uri))
+                raise ReelflowError(
+                    f"mlflow {where}: cannot {method.__name__.replace('_', ' ')}: {' '.join(str(error).split())}; "
+                    "expected a tracking server or database that answers; start it, or mend mlflow.tracking_uri"
+                ) from error
+
+        return call
+
+
+def _reachable(client: MlflowClient) -> MlflowClient:
+    return cast("MlflowClient", _Reachable(client))
+
+
+def _on_this_disk(uri: str) -> bool:
+    return urlparse(uri).scheme in ("", "file")
+
+
+@cache
+def _copies(runs: Path) -> Path:
+    """A folder that this process removes when it ends; an erasure reaches what one that was killed left of it."""
+    runs.mkdir(parents=True, exist_ok=True)
+    found = Path(mkdtemp(prefix="fetched-", dir=runs))
+    atexit.register(shutil.rmtree, found, ignore_errors=True)
+    return found
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def run(context: Context) -> Report:
         return Report(up_to_date=True, notes=[str(found["reason"])], facts={"passed": found["passed"]})
     figures = {name: math.nan if value is None else float(value) for name, value in evaluated["metrics"].items()}
     ranking = load("recommend", RecommendConfig).weighed(evaluated["weights"])
-    material = _material(context, ranking, bundles=bundles, incumbents=incumbents, figures=figures, floor=floor)
+    material = _material(context, ranking, tracker, bundles=bundles, incumbents=incumbents, figures=figures, floor=floor)
     judgement = judge(load("gate", GateConfig), load("evaluation", EvaluationConfig), material)
     reason = reason_of(judgement.verdict)
     content = {
@@ -143,6 +143,7 @@ def _basis(
 def _material(
     context: Context,
     ranking: RecommendConfig,
+    tracker: Tracker,
     *,
     bundles: Mapping[str, Bundle],
     incumbents: Mapping[str, Published],
@@ -155,7 +156,7 @@ def _material(
     old: dict[str, Any] = {}
     try:
         if incumbents:
-            fetched = {kind: Tracker.fetch(published) for kind, published in incumbents.items()}
+            fetched = {kind: tracker.fetch(published) for kind, published in incumbents.items()}
             old["incumbent"] = Ensemble.load(*_bundles.folders(fetched))
             part, why = _gate_material.unspoilt(context, fetched, data.test_start)
             old["incomparable"] = "" if part else why

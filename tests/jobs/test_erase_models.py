@@ -161,15 +161,3 @@ def test_a_bundle_that_cannot_be_read_is_left_and_said(before, tmp_path, capsys)
     shutil.rmtree(broken)
     assert command(space, "--user", str(WHO)) == 0
     assert mentions(space.home, WHO) == []
-
-
-def test_a_model_that_a_tracking_server_keeps_elsewhere_is_rewritten(before, tmp_path):
-    space = before.copy_to(tmp_path / "home", SETTINGS)
-    elsewhere = tmp_path / "elsewhere"
-    with space.environment():
-        made = Tracker.open()
-        shutil.copytree(space.home / "mlflow", elsewhere)
-        tracker = Tracker(made._client, made._experiment_id, elsewhere)  # whose own folder that is not
-        seen = []
-        assert tracker.rewrite_elsewhere(lambda folder: seen.append(open_bundle(folder, kind=None).kind) or 0) == {}
-    assert sorted(seen) == sorted([*KINDS, *KINDS])
