@@ -26,6 +26,24 @@ def processor_seconds(pid: int | None = None) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+class Stolen:
+    """Share of the processors' time since it was made that the hypervisor gave to other machines: noise in every figure."""
+
+    def __init__(self) -> None:
+        self._before = _ticks()
+
+    def percent(self) -> float:
+        """The share up to now."""
+        stolen, every = (now - before for now, before in zip(_ticks(), self._before, strict=True))
+        return 100 * stolen / max(every, 1)
+
+
+def _ticks() -> tuple[int, int]:
+    """What was stolen, and everything, since the machine began; see proc_stat(5)."""
+    cpu = [int(value) for value in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
+    return cpu[7], sum(cpu[:8])
+
+
 def _family(pid: int) -> Iterator[Path]:
     """The ``/proc`` folders of a process and of all that it started and that still run."""
     folder = Path(f"/proc/{pid}")

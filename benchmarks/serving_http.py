@@ -27,7 +27,7 @@ import pyarrow as pa
 import uvloop
 
 from benchmarks._figure import Figure
-from benchmarks._measure import processor_seconds
+from benchmarks._measure import Stolen, processor_seconds
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
 from serving import Publication, RecommendationReader, SqliteStore
 
@@ -177,7 +177,13 @@ async def _over_http(path: Path, users: list[int], asked: str) -> _Load:
         assert process.stdout is not None
         port = int(process.stdout.readline().partition(",")[0].rpartition(":")[2])
         try:
-            return await _load(process.pid, port, [_request(asked.format(user, ROWS)) for user in users])
+            stolen = Stolen()
+            load = await _load(process.pid, port, [_request(asked.format(user, ROWS)) for user in users])
+            print(
+                f"GET {asked}: meanwhile {stolen.percent():.1f} % of the processors' time went to other machines",
+                file=sys.stderr,
+            )
+            return load
         finally:
             process.terminate()
 
