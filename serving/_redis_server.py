@@ -113,6 +113,8 @@ class Server:
         except exceptions.RedisError as error:
             said = str(error).rpartition("caused error: ")[2] or type(error).__name__
             advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "see the server's message")
+            if "CERTIFICATE_VERIFY_FAILED" in said:
+                advice = "mend ssl_ca_certs in store.url, the host name, or the server's certificate"
             raise StoreError(f"store {self.where}: cannot {doing}: {said}; {advice}") from error
 
     def close(self) -> None:

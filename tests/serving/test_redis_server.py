@@ -265,7 +265,7 @@ class TestTls:
             store = store_at(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}")
             assert publish(store, 8, 1).status == "live"
             assert videos(store) == expected(8, 1)
-            with pytest.raises(ReelflowError, match=f"store rediss://127.0.0.1:{port}/0: cannot read.*(?i:certificate)"):
+            with pytest.raises(ReelflowError, match=f"store rediss://127.0.0.1:{port}/0: cannot read.*; mend ssl_ca_certs"):
                 store_at(f"rediss://127.0.0.1:{port}/0").live()
             store.close()
 
