@@ -10,15 +10,12 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from conf import load
 from conf.paths import Paths
 from jobs import _bundles
-from jobs._receipt import Removed
+from jobs._receipt import FOLDER, Removed
 from jobs._swap import swap
-from jobs._tracking import Tracker, TrackingConfig
 from models import towers, wals
 from models.bundle import MANIFEST, BundleError, open_bundle, reseal
 from models.logistic import FittedLogistic
@@ -49,42 +46,30 @@ def remove(search: Search) -> list[Removed]:
     done = []
     for folder in bundles(search.paths):
         try:
-            count = _remove(search, folder)
+            count = forget(search, folder)
         except ReelflowError as error:
             search.left.append(f"{error}; if nothing needs that bundle, delete {folder}")
             continue
         if count:
             done.append(Removed(called(search.paths, folder), "vectors", count))
-    return [*done, *_elsewhere(search)]
-
-
-def _elsewhere(search: Search) -> list[Removed]:
-    """The same for registered bundles that lie in an artifact store elsewhere: with a tracking server of one's own."""
-    if load("mlflow", TrackingConfig).tracking_uri is None:
-        return []
-    try:
-        found = Tracker.open().rewrite_elsewhere(partial(_remove, search))
-    except ReelflowError as error:
-        search.left.append(str(error))
-        return []
-    return [Removed(source, "vectors", count) for source, count in sorted(found.items())]
+    return done
 
 
 def bundles(where: Paths) -> Iterator[Path]:
     """Every bundle of a workspace that lies on this disk."""
     for root in (where.bundles, where.mlflow, where.runs):
         found = (file.parent for file in root.rglob(MANIFEST))
-        yield from sorted(folder for folder in found if not folder.name.startswith("."))  # what was staged and never came about
+        yield from sorted(folder for folder in found if where.runs / FOLDER not in folder.parents)
 
 
 def called(where: Paths, path: Path) -> str:
     """What a receipt calls something in a workspace."""
-    roots = {"bundles": where.bundles, "mlflow": where.mlflow, "runs": where.runs}
+    roots = {name: getattr(where, name) for name in ("bundles", "mlflow", "runs", "lake", "cold")}
     found = next(((name, root) for name, root in roots.items() if path.is_relative_to(root)), None)
     return str(path) if found is None else f"{found[0]}/{path.relative_to(found[1]).as_posix()}"
 
 
-def _remove(search: Search, folder: Path) -> int:
+def forget(search: Search, folder: Path) -> int:
     """Take the user out of a bundle; how many vectors this erasure removed of it, those of an earlier try included.
 
     Raises:
@@ -100,7 +85,7 @@ def _remove(search: Search, folder: Path) -> int:
         if removed and not search.dry:
             reseal(staged, bundle, search.receipt, removed)
             swap(staged, folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise BundleError(f"bundle {folder}: a model in it cannot be read ({error})") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)

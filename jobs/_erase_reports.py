@@ -1,8 +1,7 @@
-"""A user in what runs left on disk: reports that name people, lists kept for a trial, and whatever unfinished work holds.
+"""A user in what runs left on disk: reports that name people, and lists kept for a trial.
 
 Reports lose what they say of the user: an entry of a list whose ``user_id`` it is, a user's part of the gate's page, the
-homepage in a summary; elsewhere the number gives way to ``(erased)``. Unfinished work (parts of lists, checkpoints of
-trainings, staged files) is removed whole: it is made again.
+homepage in a summary; elsewhere the number gives way to ``(erased)``.
 """
 
 from __future__ import annotations
@@ -10,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +23,14 @@ from jobs._receipt import Removed
 from jobs._swap import replace_text
 from schemas import columns as col
 
-_TEXTS = (".json", ".html", ".txt", ".error")
-_UNFINISHED = ("lists", "trainings", "checkpoints")
-"""Folders of a run that a stage goes on with after a kill."""
+_ERROR = ".error"
+_TEXTS = (".json", ".html", ".txt", _ERROR)
 _GONE = "(erased)"
 
 
 def remove(search: Search) -> list[Removed]:
     """Remove the user from all of it."""
-    return [*_unfinished(search), *_due_users(search), *_shadow_lists(search), *_texts(search)]
+    return [*_due_users(search), *_shadow_lists(search), *_texts(search)]
 
 
 def redacted(content: Any, user_id: int) -> Any:
@@ -57,25 +54,38 @@ def _about(value: Any, user_id: int) -> bool:
 
 
 def _unnamed(text: str, user_id: int) -> str:
-    return re.sub(rf"\b(user(?:_id)?)([ =:]+){user_id}\b", rf"\1\2{_GONE}", text, flags=re.IGNORECASE)
+    return re.sub(rf"\b(user(?:_?ids?|s)?)([\"' =:\[(]+){user_id}\b", rf"\1\2{_GONE}", text, flags=re.IGNORECASE)
 
 
 def _texts(search: Search) -> Iterator[Removed]:
     """Every report, page and error, of runs and of what MLflow keeps on this disk."""
     sealed = {*bundles(search.paths), search.paths.runs / _receipt.FOLDER}
     for root in (search.paths.runs, search.paths.mlflow):
-        for path in sorted(path for path in root.rglob("*") if path.suffix in _TEXTS and path.is_file()):
-            if sealed & {*path.parents}:
-                continue
-            before = path.read_text(encoding="utf-8", errors="surrogateescape")
-            if str(search.user_id) not in before:
-                continue
-            after = _redacted_file(path, before, search.user_id)
-            if after == before:
-                continue
-            if not search.dry:
-                replace_text(path, after)
+        for path in redact(root, search.user_id, sealed, dry=search.dry):
             yield Removed(called(search.paths, path), "reports", 1)
+
+
+def redact(root: Path, user_id: int, sealed: Collection[Path], *, dry: bool) -> Iterator[Path]:
+    """Take a user out of every text below a folder, but for those in sealed ones; yields the files that named the user.
+
+    What a stage last said of its failure may name a user in a form that is not known: then it goes as a whole.
+    """
+    apart, named = {*sealed}, re.compile(rf"(?<!\d){user_id}(?!\d)")
+    for path in sorted(path for path in root.rglob("*") if path.suffix in _TEXTS and path.is_file()):
+        if apart & {*path.parents}:
+            continue
+        before = path.read_text(encoding="utf-8", errors="surrogateescape")
+        if not named.search(before):
+            continue
+        after = _redacted_file(path, before, user_id)
+        whole = path.suffix == _ERROR and named.search(after) is not None
+        if after == before and not whole:
+            continue
+        if not dry and whole:
+            path.unlink()
+        elif not dry:
+            replace_text(path, after)
+        yield path
 
 
 def _redacted_file(path: Path, text: str, user_id: int) -> str:
@@ -118,16 +128,3 @@ def _due_users(search: Search) -> Iterator[Removed]:
         if not search.dry:
             _due.write_at(hour, found.without(search.user_id))
         yield Removed(f"lake/{HOURLY}/{hour.name}/{_due.FILE}", "rows", 1)
-
-
-def _unfinished(search: Search) -> Iterator[Removed]:
-    """Work that was killed: nobody is at it while an erasure is."""
-    where = search.paths
-    folders = [folder for name in _UNFINISHED for folder in where.runs.glob(f"*/{name}")]
-    folders += [folder for root in (where.bundles, where.mlflow) for folder in root.rglob(".*Z.*") if folder.is_dir()]
-    lakes = (where.lake, where.cold, *(where.lake / HOURLY).glob("*Z"))
-    folders += [folder for lake in lakes for folder in (lake / "_staging").glob("*")]
-    for folder in sorted(folders):
-        if not search.dry:
-            shutil.rmtree(folder)
-        yield Removed(called(where, folder), "files", 1)

@@ -11,11 +11,11 @@ import atexit
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +30,7 @@ from schemas.errors import ReelflowError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
     from mlflow.tracking import MlflowClient
 
@@ -38,6 +39,8 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a server that is away: 14 s, not 4 minutes; tasks try again
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+FETCHED = "fetched-"
+"""Folders below ``paths.runs`` that begin so hold what a process fetched from a tracking server."""
 LANE = "lane"
 """The property of a bundle that says which lane made it; of none, the daily one."""
 
@@ -86,20 +89,28 @@ class Tracker:
         """
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
+        from sqlalchemy.exc import SQLAlchemyError
 
         config = load("mlflow", TrackingConfig)
         folder = paths().mlflow
         folder.mkdir(parents=True, exist_ok=True)
         uri = config.tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
         with _one_at_a_time(folder, "schema"):  # concurrent first uses would both create the schema
-            client = _reachable(MlflowClient(tracking_uri=uri, registry_uri=uri))
-            found = client.get_experiment_by_name(config.experiment)
+            try:
+                client = _reachable(MlflowClient(tracking_uri=uri, registry_uri=uri))
+                found = client.get_experiment_by_name(config.experiment)
+            except (MlflowException, SQLAlchemyError, ValueError) as error:
+                raise _trouble(uri, "open", error) from error
             if found is None:
                 local = None if config.tracking_uri else (folder / "artifacts").as_uri()
                 with suppress(MlflowException):
                     client.create_experiment(config.experiment, artifact_location=local)
                 found = client.get_experiment_by_name(config.experiment)
-        assert found is not None
+        if found is None or found.lifecycle_stage != "active":
+            raise ReelflowError(
+                f"mlflow {_shown(uri)}: found the experiment {config.experiment} deleted; expected an active one; "
+                "restore it, or mend mlflow.experiment"
+            )
         return Tracker(client, found.experiment_id, folder)
 
     def register(self, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]] = ()) -> str:
@@ -218,13 +229,8 @@ class Tracker:
         Raises:
             BundleError: it is damaged.
         """
-        from mlflow.exceptions import MlflowException
-
-        try:
-            copy = None if _on_this_disk(published.source) else mkdtemp(dir=_copies(paths().runs))
-            bundle = open_bundle(self._download(published.source, copy), kind=published.kind)
-        except (MlflowException, OSError) as error:
-            raise BundleError(f"bundle {published.source}: cannot be fetched: {error}; restore the artifact store") from error
+        copy = None if _on_this_disk(published.source) else mkdtemp(dir=_copies(paths().runs))
+        bundle = open_bundle(self._download(published.source, copy), kind=published.kind)
         if bundle.digest != published.digest:
             raise BundleError(
                 f"bundle {published.source}: found digest {bundle.digest}, expected the published {published.digest}; "
@@ -232,41 +238,89 @@ class Tracker:
             )
         return bundle
 
-    def rewrite_elsewhere(self, change: Callable[[Path], int]) -> dict[str, int]:
-        """Let ``change`` work on a copy of every registered bundle outside ``paths.mlflow``; what it changed is logged again.
+    def rewrite_elsewhere(self, change: Callable[[Path, str], Collection[str]], kept: Path, *, dry: bool) -> list[str]:
+        """Let ``change`` work on a copy of each run's artifacts outside ``paths.mlflow``, and log what it changed again.
+
+        Of all runs of the experiment and of registered versions, deleted ones too: their artifacts stay until ``mlflow gc``.
+        An upload that is cut off leaves files of both states behind, so the copy is kept until it is through: the next call
+        begins with those.
 
         Args:
-            change: is given the directory of a bundle; returns how much it changed.
+            change: is given the directory of a run's artifacts and their address; returns the names in it that it changed.
+            kept: directory for the copies that have to be logged again.
+            dry: only look.
 
         Returns:
-            What it returned by the bundle's address, where it changed anything.
-
-        Raises:
-            ReelflowError: an artifact cannot be fetched or written.
+            What could not be done.
         """
-        from mlflow.exceptions import MlflowException
-
-        changed = {}
-        for model in self._client.search_registered_models(f"name LIKE '{self._name('%')}'"):
-            for version in list(self._versions(model.name)):
-                source = str(version.source)
-                if _on_this_disk(source) and Path(urlparse(source).path).is_relative_to(self._folder):
+        left: list[str] = []
+        for folder in sorted(kept.glob("[!.]*")) if not dry else ():
+            left += self._logged_again(folder)
+        for run_id, address in sorted(self._elsewhere().items()):
+            if (kept / run_id).exists():
+                continue  # its upload was just cut off again: what the server has is of both states
+            try:
+                if not self._client.list_artifacts(run_id):
                     continue
-                try:
-                    with TemporaryDirectory() as copy:
-                        bundle = self._download(source, copy)
-                        if count := change(bundle):
-                            folder = source.rstrip("/").rpartition("/")[2]
-                            self._client.log_artifacts(str(version.run_id), str(bundle), folder)
-                            changed[source] = count
-                except (MlflowException, OSError) as error:
-                    raise BundleError(f"bundle {source}: cannot be rewritten: {error}; mend the artifact store") from error
-        return changed
+                with TemporaryDirectory(dir=_copies(paths().runs)) as copy:
+                    folder = self._download(address, copy)
+                    touched = change(folder, address)
+                    if not touched or dry:
+                        continue
+                    for path in folder.iterdir():
+                        if path.name not in touched:
+                            shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    kept.mkdir(parents=True, exist_ok=True)
+                    folder.rename(kept / run_id)
+            except (ReelflowError, OSError) as error:
+                left.append(f"artifacts {address}: cannot be rewritten: {error}; mend the artifact store, or delete that run")
+                continue
+            left += self._logged_again(kept / run_id)
+        return left
+
+    def _elsewhere(self) -> dict[str, str]:
+        """The addresses of the artifacts of runs that do not lie below ``paths.mlflow``, by run."""
+        from mlflow.entities import ViewType
+
+        runs: list[Run] = []
+        token: str | None = None
+        while token != "":
+            page = self._client.search_runs(
+                [self._experiment_id], run_view_type=ViewType.ALL, max_results=1000, page_token=token
+            )
+            runs += page
+            token = page.token or ""
+        models = self._client.search_registered_models(f"name LIKE '{self._name('%')}'", max_results=1000)
+        known = {str(version.run_id) for model in models for version in self._versions(model.name)}
+        runs += [self._client.get_run(run_id) for run_id in sorted(known - {run.info.run_id for run in runs})]
+        addresses = {run.info.run_id: str(run.info.artifact_uri) for run in runs}
+        return {run: address for run, address in addresses.items() if not self._in_workspace(address)}
+
+    def _in_workspace(self, address: str) -> bool:
+        return _on_this_disk(address) and Path(urlparse(address).path).is_relative_to(self._folder)
+
+    def _logged_again(self, folder: Path) -> list[str]:
+        """Upload a run's changed artifacts, and let go of the copy; returns what could not be done."""
+        try:
+            self._client.log_artifacts(folder.name, str(folder))
+        except (ReelflowError, OSError) as error:
+            return [f"artifacts of run {folder.name}: cannot be logged again: {error}"]
+        shutil.rmtree(folder)
+        return []
 
     def _download(self, source: str, folder: str | None) -> Path:
-        from mlflow.artifacts import download_artifacts
+        """The files of an artifact, copied into a folder where one is given.
 
-        return Path(download_artifacts(source, dst_path=folder, tracking_uri=self._client.tracking_uri))
+        Raises:
+            BundleError: they cannot be fetched.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return Path(download_artifacts(source, dst_path=folder, tracking_uri=self._client.tracking_uri))
+        except (MlflowException, OSError) as error:
+            raise BundleError(f"bundle {source}: cannot be fetched: {error}; restore the artifact store") from error
 
     def _log(
         self, name: str, bundle: Bundle, metrics: Mapping[str, float], history: Sequence[Mapping[str, float]]
@@ -366,13 +420,22 @@ class _Reachable:
             except MlflowException as error:
                 if error.error_code in self._ANSWERS:
                     raise
-                where = re.sub(r"//[^/@]*@", "//", str(self._client.tracking_uri))
-                raise ReelflowError(
-                    f"mlflow {where}: cannot {method.__name__.replace('_', ' ')}: {' '.join(str(error).split())}; "
-                    "expected a tracking server or database that answers; start it, or mend mlflow.tracking_uri"
-                ) from error
+                raise _trouble(str(self._client.tracking_uri), method.__name__.replace("_", " "), error) from error
 
         return call
+
+
+def _trouble(uri: str, doing: str, error: Exception) -> ReelflowError:
+    """What to say of a server or database that does not answer."""
+    return ReelflowError(
+        f"mlflow {_shown(uri)}: cannot {doing}: {_shown(' '.join(str(error).split()))}; "
+        "expected a tracking server or database that answers; start it, or mend mlflow.tracking_uri"
+    )
+
+
+def _shown(text: str) -> str:
+    """Addresses without a password."""
+    return re.sub(r"//\S*@", "//", text)
 
 
 def _reachable(client: MlflowClient) -> MlflowClient:
@@ -383,13 +446,16 @@ def _on_this_disk(uri: str) -> bool:
     return urlparse(uri).scheme in ("", "file")
 
 
-@cache
+_made: dict[Path, Path] = {}
+
+
 def _copies(runs: Path) -> Path:
-    """A folder that this process removes when it ends; an erasure reaches what one that was killed left of it."""
-    runs.mkdir(parents=True, exist_ok=True)
-    found = Path(mkdtemp(prefix="fetched-", dir=runs))
-    atexit.register(shutil.rmtree, found, ignore_errors=True)
-    return found
+    """A folder that this process removes when it ends; an erasure removes what one that was killed left."""
+    if runs not in _made or not _made[runs].exists():
+        runs.mkdir(parents=True, exist_ok=True)
+        _made[runs] = Path(mkdtemp(prefix=FETCHED, dir=runs))
+        atexit.register(shutil.rmtree, _made[runs], ignore_errors=True)
+    return _made[runs]
 
 
 @contextmanager

@@ -25,7 +25,17 @@ from pathlib import Path
 
 from conf import ConfigError, home, load
 from conf.paths import Paths, paths
-from jobs import _erase_models, _erase_reports, _erase_tables, _erased, _machine, _quiet, _receipt
+from jobs import (
+    _erase_elsewhere,
+    _erase_models,
+    _erase_reports,
+    _erase_tables,
+    _erase_unfinished,
+    _erased,
+    _machine,
+    _quiet,
+    _receipt,
+)
 from jobs._erase_models import Search
 from jobs._erase_tables import Sweep
 from jobs._receipt import Receipt, Removed
@@ -34,9 +44,9 @@ from jobs._tables import Lake
 from jobs._window import compact, iso
 from models.text import TextConfig, VectorCache
 from schemas.errors import ReelflowError
-from serving import open_store
+from serving import UnfinishedErasureError, open_store
 
-_COUNTED_IN_PLACE = ("tables", "models")
+_COUNTED_IN_PLACE = ("tables", "models", "elsewhere")
 """Steps that count from what they marked, an earlier try of the same erasure included; others find only what is there still."""
 _CODE = ("jobs", "models", "schemas", "serving")
 
@@ -67,7 +77,7 @@ def run(where: Paths, user_id: int, *, by: str, reason: str, say: Callable[[str]
     new = _erased.add(where.erased, user_id)
     receipt = _begin(where, _erased.name_of(where.erased, user_id), by=by, reason=reason, new=new)
     say(f"receipt {_receipt.place(where.runs, receipt.id)}")
-    receipt = _do(where, receipt, "store", partial(_store, where, user_id))  # at once: readers see the list until then
+    receipt = _do(where, receipt, "store", partial(_store, where, user_id, []))  # at once: readers see the list until then
     with _quiet.alone(where.runs, partial(say, "stages are at work; waiting until they have ended, and none begins meanwhile")):
         started, left = time.monotonic(), list[str]()
         for step, act in _steps(where, user_id, receipt.id, left, dry=False):
@@ -94,10 +104,12 @@ def _steps(where: Paths, user_id: int, receipt: str, left: list[str], *, dry: bo
     search = Search(where, user_id, receipt, dry, left)
     queries = _erase_tables.own_queries(sweep)
     if not dry:
-        yield "store", partial(_store, where, user_id)  # again: a publisher may have been at work
+        yield "store", partial(_store, where, user_id, left)  # again: a publisher may have been at work
     yield "cache", partial(_cache, home() / Path(text.cache).expanduser(), sorted(queries), dry=dry)
     yield "tables", partial(_erase_tables.remove, sweep, queries)
+    yield "orphans", partial(_erase_unfinished.remove, search)
     yield "models", partial(_erase_models.remove, search)
+    yield "elsewhere", partial(_erase_elsewhere.remove, search)
     yield "reports", partial(_erase_reports.remove, search)
 
 
@@ -123,12 +135,16 @@ def _begin(where: Paths, user: str, *, by: str, reason: str, new: bool) -> Recei
     return found
 
 
-def _store(where: Paths, user_id: int) -> list[Removed]:
+def _store(where: Paths, user_id: int, left: list[str]) -> list[Removed]:
     store = open_store(where.store)
     try:
-        return [Removed(f"store/version {erased.version}", "rows", erased.rows) for erased in store.erase(user_id)]
+        erased = store.erase(user_id)
+    except UnfinishedErasureError as held_up:
+        left.append(str(held_up))
+        erased = list(held_up.erased)
     finally:
         store.close()
+    return [Removed(f"store/version {one.version}", "rows", one.rows) for one in erased]
 
 
 def _cache(path: Path, queries: Sequence[str], *, dry: bool) -> list[Removed]:

@@ -15,6 +15,7 @@ from serving._protocol import (
     Status,
     StoreError,
     Switch,
+    UnfinishedErasureError,
     UserList,
 )
 from serving._sqlite import SqliteStore
@@ -36,6 +37,7 @@ __all__ = [
     "Status",
     "StoreError",
     "Switch",
+    "UnfinishedErasureError",
     "UserList",
     "Why",
     "open_store",

@@ -32,6 +32,7 @@ __all__ = [
     "Status",
     "StoreError",
     "Switch",
+    "UnfinishedErasureError",
     "UserList",
     "from_text",
     "moment_of",
@@ -207,6 +208,14 @@ class Erased:
 
     version: int
     rows: int
+
+
+class UnfinishedErasureError(StoreError):
+    """No reader sees the user any more, but what the store keeps below still has the user's bytes; ``erased`` is what went."""
+
+    def __init__(self, message: str, erased: Sequence[Erased]) -> None:
+        super().__init__(message)
+        self.erased = erased
 
 
 class Snapshot(Protocol):

@@ -24,11 +24,12 @@ from serving._protocol import (
     Snapshot,
     Status,
     Switch,
+    UnfinishedErasureError,
     UserList,
     to_text,
 )
 from serving._reads import SnapshotReads
-from serving._sqlite_file import ReaderPool, open_writer, transaction, translated
+from serving._sqlite_file import WRITER_WAIT_SECONDS, ReaderPool, open_writer, transaction, translated
 
 __all__ = ["SqliteStore"]
 
@@ -97,10 +98,15 @@ class SqliteStore(SnapshotReads):
         if not self.path.exists():
             return []
         with self._writing("erase a user") as connection:
-            connection.execute("PRAGMA secure_delete = ON")  # overwrites what is deleted
             with _durably(connection), transaction(connection):
                 found = _sqlite_rows.erase(connection, user_id)
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds old pages until then
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # old pages are there until then
+        if busy:
+            raise UnfinishedErasureError(
+                f"store {self.path}: the user's rows are deleted, but their bytes are still in the file: a reader has held a "
+                f"snapshot open for {WRITER_WAIT_SECONDS} s or more; end that program, then erase the user again",
+                found,
+            )
         return found
 
     # ------------------------------------------------------------------------------------------------------- reading

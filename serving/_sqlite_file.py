@@ -17,7 +17,7 @@ __all__ = ["ReaderPool", "open_reader", "open_writer", "transaction", "translate
 
 SCHEMA_VERSION = 3
 APPLICATION_ID = 0x52464C57  # "RFLW": tells our file from any other SQLite file
-_WRITER_WAIT_SECONDS = 60.0  # writers take turns of about 0.1 s each
+WRITER_WAIT_SECONDS = 60.0  # writers take turns of about 0.1 s each
 _READER_WAIT_SECONDS = 5.0  # readers never wait for a writer, only for recovery after a crash
 
 _PROVENANCE = ("rules TEXT", "propensity REAL", *(f"{name} REAL" for name in SCORE_PARTS))
@@ -172,13 +172,16 @@ def open_writer(path: Path) -> sqlite3.Connection:
             f"store {path}: its folder cannot be made: {error.strerror}; mend paths.store or the folder's permissions"
         ) from error
     with translated(path, "open"):
-        connection = _connect(path, "rwc", _WRITER_WAIT_SECONDS)
+        connection = _connect(path, "rwc", WRITER_WAIT_SECONDS)
         try:
             if not _is_ours(connection, path):
                 _create(connection, path)
             _migrate(connection, path)
             # NORMAL: a power cut may undo loads, never break the file. The switch raises it to FULL for itself.
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(
+                "PRAGMA secure_delete = ON"
+            )  # what is deleted is overwritten: an erasure leaves nothing in free pages
             connection.execute("PRAGMA cache_size = -65536")
             connection.execute("PRAGMA journal_size_limit = 67108864")
         except BaseException:
@@ -359,7 +362,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _use_wal(connection: sqlite3.Connection, path: Path) -> None:
     """Switch to write-ahead logging, so that readers never wait. SQLite does not queue for this one: try for a while."""
-    deadline = time.monotonic() + _WRITER_WAIT_SECONDS
+    deadline = time.monotonic() + WRITER_WAIT_SECONDS
     while True:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()

@@ -168,7 +168,12 @@ def erase(connection: sqlite3.Connection, user_id: int) -> list[Erased]:
     held = {version: _rows_of(connection, version, user_id) for version in versions}
     for version, shown in _sqlite_layers.shows(connection, held).items():
         connection.execute("UPDATE publication_log SET users = users - 1, rows = rows - ? WHERE version = ?", (shown, version))
-    for version in versions:
+    for version, rows in held.items():
+        if rows:  # one that is verified and not yet live; one that is not verified is counted when it is
+            connection.execute(
+                "UPDATE publication_log SET users = users - 1, rows = rows - ? WHERE version = ? AND status = 'loading'",
+                (rows, version),
+            )
         for relation in ("recommendation_rows", "delta_lists"):
             connection.execute(f"DELETE FROM {relation} WHERE version = ? AND user_id = ?", (version, user_id))
     connection.execute("DELETE FROM live_lists WHERE user_id = ?", (user_id,))

@@ -322,6 +322,7 @@ def test_reports_lose_what_they_say_of_the_user(space):
     )
     (run / "summary.txt").write_text(f"{summary}Where       here\n")
     (run / "scan.error").write_text(f"short: found 1 (first: user_id={WHO} length=3 | user_id=5 length=4)\n")
+    (run / "gate.error").write_text(f"found lists of [5, {WHO}] longer than 100\n")
     (run / "last_scan.json").write_text(json.dumps({"checks": [{"first": [{"user_id": WHO, "length": 1}]}], "other": WHO + 1}))
     assert command(space, "--user", str(WHO)) == 0
     assert mentions(space.home, WHO, WORDS) == []
@@ -332,9 +333,39 @@ def test_reports_lose_what_they_say_of_the_user(space):
     assert json.loads((run / "last_scan.json").read_text()) == {"checks": [{"first": []}], "other": WHO + 1}
     assert not (run / "lists").exists()
     assert not (run / "trainings").exists()
+    assert not (run / "gate.error").exists()
     assert set(removed(receipts(space)[-1], "reports")) == {
         f"runs/20260108T000000Z/{name}"
-        for name in ("verdict.json", "verdict.html", "summary.txt", "scan.error", "last_scan.json", "lists", "trainings")
+        for name in ("verdict.json", "verdict.html", "summary.txt", "scan.error", "gate.error", "last_scan.json")
+    }
+
+
+def test_what_killed_stages_left_goes_whole(space):
+    """Nobody knows what is in it, and nobody is at work: it is removed without a look, and made again."""
+    run, where = space.home / "runs" / "20260108T000000Z", space.home
+    left = [
+        where / "bundles" / "wals" / ".20260108T000000Z.a-host.4711" / "users.npy",
+        where / "mlflow" / "artifacts" / "1" / "artifacts" / ".wals.a-host.4711" / "users.npy",
+        where / "runs" / "fetched-abcd" / "tmpx" / "wals" / "users.npy",
+        where / "lake" / "_staging" / "4711" / "part-00000.parquet",
+        run / "lists" / "abc" / "part-00000.parquet",
+        run / "checkpoints" / "epoch-1",
+        run / "verdict.tmp",
+    ]
+    for file in left:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(np.int64(WHO).tobytes())
+    assert command(space, "--user", str(WHO)) == 0
+    assert mentions(space.home, WHO, WORDS) == []
+    assert not any(file.exists() for file in left)
+    assert set(removed(receipts(space)[-1], "orphans")) == {
+        "bundles/wals/.20260108T000000Z.a-host.4711",
+        "mlflow/artifacts/1/artifacts/.wals.a-host.4711",
+        "runs/fetched-abcd",
+        "lake/_staging/4711",
+        "runs/20260108T000000Z/lists",
+        "runs/20260108T000000Z/checkpoints",
+        "runs/20260108T000000Z/verdict.tmp",
     }
 
 

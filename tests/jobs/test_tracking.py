@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from jobs._tracking import PUBLISHED, ROLLED_BACK, Tracker
 from jobs._window import iso
 from models.bundle import BundleError, seal
+from schemas.errors import ReelflowError
 from tests.builders import moment
 
 NUMBER = count(1)
@@ -240,3 +241,33 @@ class TestAnnotate:
         version = tracker.register(known, {})
         tracker.annotate(stranger, {"recall@10": 0.5}, {"gate": "passed"})
         assert "gate" not in client.get_model_version(f"reelflow-{kind}", version).tags
+
+
+class TestTrouble:
+    """Of the server or database: one line, and no password."""
+
+    @pytest.mark.parametrize(
+        ("uri", "said"),
+        [
+            ("nosuch://x", "mlflow nosuch://x: cannot open: "),
+            (
+                "http://ann:geheim@127.0.0.1:9",
+                "mlflow http://127.0.0.1:9: cannot get experiment by name: API request to http://127.0.0.1:9",
+            ),
+        ],
+    )
+    def test_is_said_in_one_line(self, new_workspace, monkeypatch, uri, said):
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        with new_workspace({"mlflow": {"tracking_uri": uri}}).environment(), pytest.raises(ReelflowError) as raised:
+            Tracker.open()
+        assert str(raised.value).startswith(said)
+        assert len(str(raised.value).splitlines()) == 1
+        assert "geheim" not in str(raised.value)
+        assert str(raised.value).endswith("start it, or mend mlflow.tracking_uri")
+
+    def test_a_deleted_experiment_is_refused(self, new_workspace):
+        with new_workspace().environment():
+            tracker = Tracker.open()
+            tracker._client.delete_experiment(tracker._experiment_id)
+            with pytest.raises(ReelflowError, match="found the experiment reelflow deleted; expected an active one"):
+                Tracker.open()

@@ -11,12 +11,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from jobs import _bundles, publish
 from jobs._tracking import Tracker
@@ -27,6 +28,7 @@ from tests.jobs import planted
 from tests.jobs.erasing import WHO, command, receipts, removed
 from tests.jobs.mentions import mentions
 from tests.jobs.planted import FIRST, SECOND, train
+from tests.jobs.test_erase_models import bundle
 from tests.jobs.test_publish import index_by_hand, store, write_rows
 from tests.jobs.test_rollback import back, champions
 
@@ -133,21 +135,74 @@ def test_a_server_that_is_away_is_said_in_one_line(space: Workspace, server: Tra
     assert champions(space) == {SECOND}
 
 
-def test_an_erasure_reaches_what_the_server_keeps(space: Workspace, server: TrackingServer, capsys) -> None:
-    assert mentions(server.folder / "artifacts", WHO)
+PAGE = f"<body><h2>Moved</h2><h3>User {WHO}</h3><p>likes cats</p><h3>User 1</h3><p>likes dogs</p></body>"
+
+
+@pytest.fixture
+def more(space: Workspace, tmp_path: Path) -> list[str]:
+    """A page that names the user, and a run that was deleted, which keeps its artifacts until ``mlflow gc``; the runs' ids."""
+    page = tmp_path / "verdict.html"
+    page.write_text(PAGE)
+    runs = []
+    with space.environment():
+        tracker = Tracker.open()
+        tracker.attach(bundle(space, "towers"), page, "gate")
+        for folder in (page.parent, bundle(space, "wals").path):
+            run = tracker._client.create_run(tracker._experiment_id).info.run_id
+            tracker._client.log_artifacts(run, str(folder), "wals" if folder != page.parent else "gate")
+            tracker._client.delete_run(run)
+            runs.append(run)
+    return runs
+
+
+def test_an_erasure_reaches_what_the_server_keeps(
+    space: Workspace, server: TrackingServer, more: list[str], monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    kept = space.home / "runs" / "erasures" / "artifacts"
+    known = {name.split("/")[2] for name in mentions(server.folder, WHO)}
+    assert len(known) >= 6
+    with space.environment():
+        assert command(space, "--user", str(WHO), "--dry-run") == 0
+    assert {name.split("/")[2] for name in mentions(server.folder, WHO)} == known
+    assert f"would remove 1 reports from mlflow-artifacts:/1/{more[0]}/artifacts/gate/verdict.html" in capsys.readouterr().out
+
     with server.stopped():
         assert command(space, "--user", str(WHO)) == 2
     assert "1 things are not erased" in capsys.readouterr().err
+
+    with monkeypatch.context() as patch:  # every upload of factors is cut off after its first file
+        patch.setattr(MlflowClient, "log_artifacts", _cut_off(MlflowClient.log_artifacts))
+        assert command(space, "--user", str(WHO)) == 2
+    assert "cannot be logged again" in capsys.readouterr().err
+    assert {path.name for path in kept.iterdir()} <= known
+    assert len(list(kept.iterdir())) == 3
+
     assert command(space, "--user", str(WHO)) == 0
+    assert list(kept.iterdir()) == []
     assert mentions(space.home, WHO) == []
     assert mentions(server.folder, WHO) == []
-    found = removed(receipts(space)[-1], "models")
-    assert sorted(count for place, count in found.items() if place.startswith("mlflow-artifacts:/")) == [3, 3, 7, 7]
+    found = removed(receipts(space)[-1], "elsewhere")
+    vectors = [count for place, count in found.items() if place.endswith(("wals", "towers"))]
+    assert sorted(vectors) == [3, 3, 3, 7, 7]
+    page = next((server.folder / "artifacts" / "1" / more[0]).rglob("verdict.html"))
+    assert page.read_text() == "<body><h2>Moved</h2><h3>User 1</h3><p>likes dogs</p></body>"
     with space.environment():
         tracker = Tracker.open()
         published = tracker.at(_bundles.WALS, "champion")
         assert published is not None
         assert len(tracker.fetch(published).erasures) == 1
+
+
+def _cut_off(log: Callable[..., None]) -> Callable[..., None]:
+    def cut(client: MlflowClient, run_id: str, local_dir: str, artifact_path: str | None = None) -> None:
+        first = next((path for path in sorted(Path(local_dir).rglob("users.npy"))), None)
+        if first is None:
+            log(client, run_id, local_dir, artifact_path)
+            return
+        client.log_artifact(run_id, str(first), str(first.parent.relative_to(local_dir)))
+        raise ConnectionError("the connection was lost")
+
+    return cut
 
 
 def test_a_rollback_fetches_its_bundle_from_the_server(space: Workspace, capsys) -> None:

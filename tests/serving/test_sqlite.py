@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from schemas import SCORE_PARTS
 from schemas.errors import ReelflowError
-from serving import Publication, RecommendationReader, SqliteStore, _sqlite_file
+from serving import (
+    Erased,
+    Publication,
+    RecommendationReader,
+    SqliteStore,
+    UnfinishedErasureError,
+    _sqlite_file,
+)
 from tests.serving.builders import USERS, K, day, expected, fallback, publication, publish, rows, videos
 from tests.serving.contract import Factory, StoreContract
 from tests.serving.deltas import DeltaContract, delta, of_hour
@@ -135,7 +144,7 @@ class TestSqliteDeltas(DeltaContract):
         publish(store, 9, keep=0)
         assert query(path, own) == [(4, USERS * K)]
         assert query(path, "SELECT count(*) FROM delta_lists") == query(path, "SELECT count(*) FROM live_lists") == [(0,)]
-        assert query(path, "SELECT * FROM version_layers") == [(4, 4, 0)]
+        assert query(path, "SELECT version, layer, position FROM version_layers") == [(4, 4, 0)]
 
     def test_plain_sql_reads_every_user_once_with_the_facts_of_the_list(self, path: Path) -> None:
         store = SqliteStore(path)
@@ -426,3 +435,37 @@ class TestFile:
             publication(8, 0)
         with pytest.raises(ReelflowError, match="empty model_version"):
             replace(publication(8, 1), model_version="")
+
+
+class TestErasure:
+    def test_a_reader_that_holds_a_snapshot_is_said_and_the_next_try_is_clean(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The rows are gone for every new reader, but the file has their bytes until the snapshot ends."""
+        monkeypatch.setattr(_sqlite_file, "WRITER_WAIT_SECONDS", 0.3)
+        store = SqliteStore(tmp_path / "store.sqlite")
+        publish(store, 8)
+        with store.snapshot() as held:
+            assert len(held.read(7, 100)) == 5
+            with pytest.raises(UnfinishedErasureError, match="a reader has held a snapshot open") as raised:
+                SqliteStore(store.path).erase(7)
+            assert raised.value.erased == [Erased(1, 5)]
+        assert store.read(7, 100) == []
+        assert store.erase(7) == []
+
+    def test_between_verification_and_switch_it_is_counted(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = SqliteStore(tmp_path / "store.sqlite")
+        switch = SqliteStore._switch
+
+        def erase_and_switch(*arguments: Any) -> Any:
+            assert SqliteStore(store.path).erase(7) == [Erased(1, 5)]
+            return switch(*arguments)
+
+        monkeypatch.setattr(SqliteStore, "_switch", erase_and_switch)
+        publish(store, 8)
+        live = store.live()
+        assert live is not None
+        assert (live.users, live.rows) == (19, 95)
+        with closing(sqlite3.connect(store.path)) as connection:
+            seen = connection.execute("SELECT count(DISTINCT user_id), count(*) FROM recommendations").fetchone()
+        assert seen == (19, 95)
