@@ -80,6 +80,21 @@ class TestKeys:
         with pytest.raises(ReelflowError, match="cannot be read"):
             ApiKeys.configured(tmp_path / "none")
 
+    @pytest.mark.parametrize("content", ["", "# rotated, to be filled\n\n"])
+    def test_a_file_without_a_key_is_no_open_door(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+        monkeypatch.setenv("REELFLOW_API_KEYS", KEY)
+        (tmp_path / "keys").write_text(content)
+        with pytest.raises(ReelflowError, match=r"^http\.api_keys: \S+keys: found no key, expected a line `NAME SHA256` each; "):
+            ApiKeys.configured(tmp_path / "keys")
+
+    @pytest.mark.parametrize("blank", ["", " ", "\n", ", ,"])
+    def test_neither_is_a_variable_without_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+        (tmp_path / "keys").write_text(f"app {digest(KEY)}\n")
+        monkeypatch.setenv("REELFLOW_API_KEYS", blank)
+        for file in (None, tmp_path / "keys"):
+            with pytest.raises(ReelflowError, match=r"^REELFLOW_API_KEYS: found no key, expected a key of 20 characters"):
+                ApiKeys.configured(file)
+
     def test_a_short_key_is_refused_without_being_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REELFLOW_API_KEYS", f"{KEY} swordfish")
         with pytest.raises(ReelflowError, match="found 9 characters in key 2") as refused:
