@@ -160,6 +160,14 @@ class TestBatch:
         answer = client(store).post("/recommendations:batch", json=body)
         assert (answer.status_code, answer.json()["which"]) == (422, which)
 
+    @pytest.mark.parametrize(
+        ("body", "which"),
+        [(r'{"user_ids": ["\ud800"]}', "body user_ids.0"), (r'{"\udfff": 1, "user_ids": [1]}', "body"), (r'"\ud800"', "body")],
+    )
+    def test_half_a_character_is_refused_like_any_other_text(self, store: SqliteStore, body: str, which: str) -> None:
+        answer = client(store).post("/recommendations:batch", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["which"], answer.json()["found"]) == (422, which, "?")
+
     def test_what_json_takes_for_an_integer_is_one(self, store: SqliteStore) -> None:
         answer = client(store).post("/recommendations:batch", json={"user_ids": [7.0]})
         assert [page["user_id"] for page in answer.json()["homepages"]] == [7]

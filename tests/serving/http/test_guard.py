@@ -84,7 +84,9 @@ class TestKeys:
     def test_a_file_without_a_key_is_no_open_door(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
         monkeypatch.setenv("REELFLOW_API_KEYS", KEY)
         (tmp_path / "keys").write_text(content)
-        with pytest.raises(ReelflowError, match=r"^http\.api_keys: \S+keys: found no key, expected a line `NAME SHA256` each; "):
+        with pytest.raises(
+            ReelflowError, match=r"^http\.api_keys: \S+keys: found no key, expected a line `NAME SHA256` each; "
+        ):
             ApiKeys.configured(tmp_path / "keys")
 
     @pytest.mark.parametrize("blank", ["", " ", "\n", ", ,"])
