@@ -84,12 +84,11 @@ class Guard:
         try:
             await (refusal or self._app)(scope, bounded, answer)
         except Exception:
-            _LOG.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            _LOG.exception("request %s: %s %s failed", request_id, scope["method"], _route(scope))
             if not begun:
                 await _defect(request_id)(scope, receive, answer)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.answered(route, status, time.perf_counter() - started)
+            self._metrics.answered(_route(scope), status, time.perf_counter() - started)
 
     def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> ProblemResponse | None:
         """Why a request is not let through; None where it is."""
@@ -127,6 +126,11 @@ class Guard:
                 headers={"Retry-After": str(math.ceil(wait))},
             )  # fmt: skip
         return None
+
+
+def _route(scope: Scope) -> str:
+    """The route that answers, as ``/users/{user_id}/recommendations``: paths name users."""
+    return getattr(scope.get("route"), "path", "other")
 
 
 def _unnamed(request_id: str) -> ProblemResponse:

@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from schemas.errors import ReelflowError
 from serving import RecommendationReader, ServingStore, StoreError, segments_of
 from serving.freshness import check
-from serving.http._answers import GREATEST_USER, LEAST_USER, fallback_list, shown
+from serving.http._answers import GREATEST_ID, LEAST_ID, fallback_list, shown
 from serving.http._config import Clock, HttpConfig
 from serving.http._lake import TeamLake
 
@@ -50,7 +50,7 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None, cloc
 
     @router.get("/page-data/homepage")
     async def homepage(
-        user_id: int | None = Query(None, ge=LEAST_USER, le=GREATEST_USER),
+        user_id: int | None = Query(None, ge=LEAST_ID, le=GREATEST_ID),
         country: str = Query("", max_length=64),
         language: str = Query("", max_length=64),
         device: str = Query("", max_length=64),
@@ -68,7 +68,9 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None, cloc
         )
 
     @router.get("/page-data/users/{user_id}/videos/{video_id}")
-    async def row(user_id: int = InPath(ge=LEAST_USER, le=GREATEST_USER), video_id: int = InPath()) -> Response:
+    async def row(
+        user_id: int = InPath(ge=LEAST_ID, le=GREATEST_ID), video_id: int = InPath(ge=LEAST_ID, le=GREATEST_ID)
+    ) -> Response:
         return await _made(lambda: {"row": store.read_row(user_id, video_id)})
 
     return router

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import ReelflowError
 from serving import SqliteStore
-from serving.http._answers import GREATEST_USER, LEAST_USER, HomepageAnswer, Homepages
+from serving.http._answers import GREATEST_ID, LEAST_ID, HomepageAnswer, Homepages
 from tests.serving.builders import expected
 from tests.serving.http.clients import client
 from tests.serving.http.conftest import published
@@ -80,7 +80,7 @@ class TestRecommendations:
         assert (own["why"], own["stale"], videos(own)) == ("own", True, DAY_8)
         assert (other["why"], other["stale"], videos(other)) == ("missing", True, POPULAR)
 
-    @pytest.mark.parametrize("user", [LEAST_USER, -1, 0, GREATEST_USER])
+    @pytest.mark.parametrize("user", [LEAST_ID, -1, 0, GREATEST_ID])
     def test_any_64_bit_user_may_be_asked_for(self, store: SqliteStore, user: int) -> None:
         assert client(store).get(f"/users/{user}/recommendations").json()["user_id"] == user
 
@@ -247,6 +247,8 @@ class TestErrors:
         assert (answer.status_code, answer.json()["request_id"]) == (500, "r-3")
         assert "ZeroDivisionError" not in answer.text
         assert "ZeroDivisionError" in caplog.text
+        said = [record.message for record in caplog.records if record.name == "serving.http._guard"]
+        assert said == ["request r-3: GET /users/{user_id}/recommendations failed"]  # not whose
 
 
 class TestReadiness:

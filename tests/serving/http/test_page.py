@@ -141,6 +141,19 @@ class TestHomepage:
         assert (row["rank"], row["rules"], row["propensity"], row["score_ranker"]) == (1, "creators:1>2", 1.0, 1.0)
         assert page.get("/page-data/users/42/videos/5").json() == {"row": None}
 
+    @pytest.mark.parametrize(
+        ("path", "which"),
+        [
+            (f"users/42/videos/{2**63}", "path video_id"),
+            (f"users/42/videos/{-(2**63) - 1}", "path video_id"),
+            (f"users/{2**63}/videos/5", "path user_id"),
+            (f"homepage?user_id={2**63}", "query user_id"),
+        ],
+    )
+    def test_an_id_beyond_64_bits_is_refused(self, home: Path, path: str, which: str) -> None:
+        answer = browser(home).get(f"/page-data/{path}")
+        assert (answer.status_code, answer.json()["which"]) == (422, which)
+
 
 class TestPrivacy:
     """The page shows what people watched: it is for a browser on the same machine."""
