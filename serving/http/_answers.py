@@ -13,7 +13,7 @@ __all__ = ["GREATEST_ID", "LEAST_ID", "Batch", "Fallback", "HomepageAnswer", "Ho
 
 _MOST_USERS = 100
 LEAST_ID, GREATEST_ID = -9_200_000_000_000_000_000, 9_200_000_000_000_000_000
-"""What an id that is asked for may be: nearly 64 bits. OpenAPI's bounds are doubles, so they must be round numbers to be read exactly."""
+"""What an id asked for may be: nearly 64 bits. OpenAPI's bounds are doubles, so they must be round to be read exactly."""
 _ITEM = {
     "rank": 1,
     "video_id": 4711,
