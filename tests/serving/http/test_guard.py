@@ -133,6 +133,15 @@ class TestHosts:
         with pytest.raises(ReelflowError, match=r"http\.page: found it on at 0\.0\.0\.0"):
             refuse_unsafe(config(host="0.0.0.0", page=True), KEYS)
 
+    def test_who_serves_others_serves_no_page(self) -> None:
+        """A proxy on this machine that passes on a name of this machine and nothing else looks like its browser."""
+        refuse_unsafe(config(trusted_proxies=["127.0.0.1"]), KEYS)
+        second = "run a second server for it, at 127.0.0.1 without keys and proxies"
+        with pytest.raises(ReelflowError, match=rf"http\.page: found it on with API keys; .*{second}"):
+            refuse_unsafe(config(page=True), KEYS)
+        with pytest.raises(ReelflowError, match=rf"http\.page: found it on with http\.trusted_proxies; .*{second}"):
+            refuse_unsafe(config(page=True, trusted_proxies=["127.0.0.1"]), ApiKeys())
+
 
 class TestRates:
     def test_who_asks_too_often_has_to_wait(self, store: SqliteStore) -> None:

@@ -53,6 +53,7 @@ class TestRefusals:
         [
             (("--host", "0.0.0.0"), "", "http.host: found 0.0.0.0, which other machines reach, and no API keys"),
             (("--host", "0.0.0.0", "--page"), "k" * 24, "http.page: found it on at 0.0.0.0"),
+            (("--page",), "k" * 24, "http.page: found it on with API keys"),
             (("--host", "203.0.113.9"), "k" * 24, "http: cannot listen at 203.0.113.9 port 8090"),
             (("--store", "nosql://x"), "", "store nosql://...: found an unknown kind of store"),
             (("--at", "noon"), "", "--at 'noon': expected ISO 8601"),
