@@ -94,7 +94,7 @@ def add_api(router: APIRouter, store: ServingStore, config: HttpConfig, metrics:
         "/recommendations:batch",
         summary="What the homepages of up to 100 users show",
         response_model=Homepages,
-        responses=documented(400, 401, 413, 429, 503),
+        responses=documented(400, 401, 408, 413, 429, 503),
         tags=["recommendations"],
     )
     async def batch(

@@ -41,6 +41,8 @@ class HttpConfig(Section):
     """Whether the homepage is: for the team, on this machine only."""
     trusted_proxies: tuple[str, ...]
     """Addresses of proxies whose ``X-Forwarded-For`` names the client."""
+    request_seconds: float = Field(gt=0)
+    """How long a request's head may take to come, and then its body."""
     drain_seconds: int = Field(ge=0)
     """How long a server that was told to end waits for its answers to be read."""
 

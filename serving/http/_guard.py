@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -49,6 +50,7 @@ class Guard:
     def __init__(self, app: ASGIApp, config: HttpConfig, keys: ApiKeys, metrics: Metrics) -> None:
         self._app = app
         self._page = config.page
+        self._seconds = config.request_seconds
         self._keys = keys
         self._metrics = metrics
         self._limit = RateLimit(config.rate_limit)
@@ -74,7 +76,13 @@ class Guard:
 
         async def bounded() -> Message:
             nonlocal received
-            message = await receive()
+            try:
+                async with asyncio.timeout(started + self._seconds - time.perf_counter()):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    HTTPStatus.REQUEST_TIMEOUT, f"no whole body within {self._seconds:g} s", {"Connection": "close"}
+                ) from None
             received += len(message.get("body", b""))
             if received > _LARGEST_BODY:
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_LARGEST_BODY:,} bytes")
