@@ -43,13 +43,13 @@ def parse_time(text: str) -> datetime:
     """Read an ISO 8601 time as UTC; a date alone means its midnight, a time without zone is taken as UTC.
 
     Raises:
-        ReelflowError: the text is no ISO 8601 time.
+        ReelflowError: the text is no ISO 8601 time, or in UTC one of another year than 1 to 9999.
     """
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError as error:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ReelflowError(f"time {text!r}: not ISO 8601; expected for example 2026-01-08T00:00:00Z") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def iso(moment: datetime) -> str:

@@ -92,18 +92,18 @@ def from_text(text: str) -> datetime:
 
 
 def moment_of(at: str | None) -> datetime | None:
-    """Read what a person gave as ``--at``; UTC where it names no time zone.
+    """Read what a person gave as ``--at``, as UTC; it is UTC where it names no time zone.
 
     Raises:
-        StoreError: it is not ISO 8601.
+        StoreError: it is not ISO 8601, or in UTC of another year than 1 to 9999.
     """
     if at is None:
         return None
     try:
         moment = datetime.fromisoformat(at)
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise StoreError(f"--at {at!r}: expected ISO 8601, for example 2026-01-08T06:00:00Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from enum import StrEnum
 from conf import ConfigError
 from schemas.errors import ReelflowError
 from serving._open import open_store, store_at
-from serving._protocol import PublicationRecord, ServingStore, to_text
+from serving._protocol import PublicationRecord, ServingStore, moment_of, to_text
 
 __all__ = ["Finding", "State", "check", "main"]
 
@@ -93,10 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--at", metavar="ISO", help="judge at this time (default: now)")
     options = parser.parse_args(arguments)
     try:
-        now = datetime.fromisoformat(options.at) if options.at else datetime.now(UTC)
-        now = now.replace(tzinfo=UTC) if now.tzinfo is None else now.astimezone(UTC)
+        now = moment_of(options.at) or datetime.now(UTC)
         finding = check(store_at(options.store) if options.store else open_store(), now, options.max_age_hours)
-    except (ValueError, ConfigError) as error:
+    except (ReelflowError, ConfigError) as error:
         finding = Finding(state=State.UNREADABLE, text=str(error), checked_at=to_text(datetime.now(UTC).replace(microsecond=0)))
     print(json.dumps(asdict(finding)))
     return _EXIT[finding.state]

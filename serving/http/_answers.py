@@ -9,11 +9,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serving import Homepage, ServingStore, StoreError, Why
 
-__all__ = ["GREATEST_USER", "LEAST_USER", "Batch", "Fallback", "HomepageAnswer", "Homepages", "Ready", "fallback_list", "shown"]
+__all__ = ["GREATEST_ID", "LEAST_ID", "Batch", "Fallback", "HomepageAnswer", "Homepages", "Ready", "fallback_list", "shown"]
 
 _MOST_USERS = 100
-LEAST_USER, GREATEST_USER = -9_200_000_000_000_000_000, 9_200_000_000_000_000_000
-"""What a ``user_id`` may be: nearly 64 bits. OpenAPI's bounds are doubles, so they must be round numbers to be read exactly."""
+LEAST_ID, GREATEST_ID = -9_200_000_000_000_000_000, 9_200_000_000_000_000_000
+"""What an id asked for may be: nearly 64 bits. OpenAPI's bounds are doubles, so they must be round to be read exactly."""
 _ITEM = {
     "rank": 1,
     "video_id": 4711,
@@ -95,7 +95,7 @@ class Batch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [{"user_ids": [42, 43]}]})
 
-    user_ids: list[Annotated[int, Field(ge=LEAST_USER, le=GREATEST_USER), BeforeValidator(_integral)]] = Field(
+    user_ids: list[Annotated[int, Field(ge=LEAST_ID, le=GREATEST_ID), BeforeValidator(_integral)]] = Field(
         description=f"1 to {_MOST_USERS} users.", min_length=1, max_length=_MOST_USERS
     )
 

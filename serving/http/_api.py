@@ -16,8 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from serving import RecommendationReader, ServingStore, SqliteStore, StoreError, segments_of
 from serving.freshness import State, check
 from serving.http._answers import (
-    GREATEST_USER,
-    LEAST_USER,
+    GREATEST_ID,
+    LEAST_ID,
     Batch,
     Fallback,
     HomepageAnswer,
@@ -53,7 +53,7 @@ class Reading:
 def add_api(router: APIRouter, store: ServingStore, config: HttpConfig, metrics: Metrics, clock: Clock) -> None:
     """Add the public routes over a store to an application's own router: one that is included is searched twice."""
     reader, reading = RecommendationReader(store), Reading(store)
-    user = Path(description="The platform's user.", ge=LEAST_USER, le=GREATEST_USER, examples=[42])
+    user = Path(description="The platform's user.", ge=LEAST_ID, le=GREATEST_ID, examples=[42])
     how_many = Query(min(_SHOWN, config.max_k), description="Videos at most.", ge=1, le=config.max_k)
     country = Query(None, description="Of a user without a fresh list.", max_length=64, pattern=_TEXT, examples=["DE"])
     language = Query(None, description="Likewise.", max_length=64, pattern=_TEXT, examples=["de"])
@@ -94,7 +94,7 @@ def add_api(router: APIRouter, store: ServingStore, config: HttpConfig, metrics:
         "/recommendations:batch",
         summary="What the homepages of up to 100 users show",
         response_model=Homepages,
-        responses=documented(400, 401, 413, 429, 503),
+        responses=documented(400, 401, 408, 413, 429, 503),
         tags=["recommendations"],
     )
     async def batch(

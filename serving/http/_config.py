@@ -41,6 +41,8 @@ class HttpConfig(Section):
     """Whether the homepage is: for the team, on this machine only."""
     trusted_proxies: tuple[str, ...]
     """Addresses of proxies whose ``X-Forwarded-For`` names the client."""
+    request_seconds: float = Field(gt=0)
+    """How long a request's head may take to come, and then its body."""
     drain_seconds: int = Field(ge=0)
     """How long a server that was told to end waits for its answers to be read."""
 
@@ -60,15 +62,16 @@ def refuse_unsafe(config: HttpConfig, keys: ApiKeys) -> None:
     Raises:
         ReelflowError: another machine could ask without a key, or see the page.
     """
-    if is_loopback(config.host):
-        return
-    if not keys:
+    beyond = None if is_loopback(config.host) else f"at {config.host}, which other machines reach"
+    if beyond and not keys:
         raise ReelflowError(
             f"http.host: found {config.host}, which other machines reach, and no API keys; expected keys, or 127.0.0.1; "
             f"set {KEYS_VARIABLE} or http.api_keys (docs/http.md)"
         )
-    if config.page:
+    # A proxy on this machine need not say that it is one: keys and trusted proxies tell that others are served.
+    others = beyond or ("with API keys" if keys else "with http.trusted_proxies" if config.trusted_proxies else None)
+    if config.page and others:
         raise ReelflowError(
-            f"http.page: found it on at {config.host}, which other machines reach; expected 127.0.0.1, because it shows what "
-            "users watched; switch http.page off"
+            f"http.page: found it on {others}; expected a server for this machine alone, because the page shows what users "
+            "watched; switch http.page off, and run a second server for it, at 127.0.0.1 without keys and proxies"
         )

@@ -72,9 +72,9 @@ class ProblemResponse(Response):
             type="about:blank",
             title=HTTPStatus(status).phrase,
             status=status,
-            which=which,
-            found=found,
-            expected=expected,
+            which=_printable(which),
+            found=_printable(found),
+            expected=_printable(expected),
             do=do,
             request_id=request_id,
         )
@@ -139,6 +139,11 @@ def _unreadable(request: Request, error: Exception) -> Response:
 def _place(location: Sequence[Any]) -> str:
     kind, *names = location
     return f"{kind} {'.'.join(map(str, names))}".strip()
+
+
+def _printable(text: str) -> str:
+    """JSON may hold half a surrogate pair, which UTF-8 cannot."""
+    return text.encode(errors="replace").decode()
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -49,6 +50,7 @@ class Guard:
     def __init__(self, app: ASGIApp, config: HttpConfig, keys: ApiKeys, metrics: Metrics) -> None:
         self._app = app
         self._page = config.page
+        self._seconds = config.request_seconds
         self._keys = keys
         self._metrics = metrics
         self._limit = RateLimit(config.rate_limit)
@@ -74,7 +76,13 @@ class Guard:
 
         async def bounded() -> Message:
             nonlocal received
-            message = await receive()
+            try:
+                async with asyncio.timeout(started + self._seconds - time.perf_counter()):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(
+                    HTTPStatus.REQUEST_TIMEOUT, f"no whole body within {self._seconds:g} s", {"Connection": "close"}
+                ) from None
             received += len(message.get("body", b""))
             if received > _LARGEST_BODY:
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_LARGEST_BODY:,} bytes")
@@ -84,12 +92,11 @@ class Guard:
         try:
             await (refusal or self._app)(scope, bounded, answer)
         except Exception:
-            _LOG.exception("request %s: %s %s failed", request_id, scope["method"], scope["path"])
+            _LOG.exception("request %s: %s %s failed", request_id, scope["method"], _route(scope))
             if not begun:
                 await _defect(request_id)(scope, receive, answer)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
-            self._metrics.answered(route, status, time.perf_counter() - started)
+            self._metrics.answered(_route(scope), status, time.perf_counter() - started)
 
     def _refusal(self, scope: Scope, headers: Headers, request_id: str) -> ProblemResponse | None:
         """Why a request is not let through; None where it is."""
@@ -127,6 +134,11 @@ class Guard:
                 headers={"Retry-After": str(math.ceil(wait))},
             )  # fmt: skip
         return None
+
+
+def _route(scope: Scope) -> str:
+    """The route that answers, as ``/users/{user_id}/recommendations``: paths name users."""
+    return getattr(scope.get("route"), "path", "other")
 
 
 def _unnamed(request_id: str) -> ProblemResponse:

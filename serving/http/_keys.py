@@ -30,12 +30,15 @@ class ApiKeys:
         """The keys of the environment's ``REELFLOW_API_KEYS``, separated by blanks or commas, and those of a file.
 
         Raises:
-            ReelflowError: a key is too short, or the file cannot be read; no message holds a key.
+            ReelflowError: one of the two is given and holds no key, a key is too short, or the file cannot be read; no message
+                holds a key.
         """
+        given = os.environ.get(KEYS_VARIABLE)
+        keys = [key for key in re.split(r"[\s,]+", given or "") if key]
+        if given is not None and not keys:
+            raise _none(KEYS_VARIABLE, "the variable", f"a key of {_LEAST} characters or more")
         digests = {}
-        for place, key in enumerate(re.split(r"[\s,]+", os.environ.get(KEYS_VARIABLE, "").strip()), 1):
-            if not key:
-                continue
+        for place, key in enumerate(keys, 1):
             if len(key) < _LEAST:
                 raise ReelflowError(
                     f"{KEYS_VARIABLE}: found {len(key)} characters in key {place}, expected {_LEAST} or more; "
@@ -55,6 +58,11 @@ class ApiKeys:
             if hmac.compare_digest(given, digest):
                 found = name
         return found
+
+
+def _none(which: str, holder: str, expected: str) -> ReelflowError:
+    """Whoever gives keys wants to be asked for them: none given is a mistake, not an open door."""
+    return ReelflowError(f"{which}: found no key, expected {expected}; give one, or do not set {holder}")
 
 
 def _digest(key: str) -> str:
@@ -77,4 +85,6 @@ def _of_file(file: Path) -> dict[str, str]:
                 "hexadecimal; expected `NAME SHA256`, as `printf %s KEY | sha256sum` prints it"
             )
         found[name] = digest.strip()
+    if not found:
+        raise _none(f"http.api_keys: {file}", "http.api_keys", "a line `NAME SHA256` each")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -10,14 +11,14 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Response
 from fastapi import Path as InPath
-from fastapi.responses import FileResponse
-from pydantic_core import to_json
+from pydantic_core import to_json, to_jsonable_python
 from starlette.concurrency import run_in_threadpool
 
+from schemas import columns as col
 from schemas.errors import ReelflowError
 from serving import RecommendationReader, ServingStore, StoreError, segments_of
 from serving.freshness import check
-from serving.http._answers import GREATEST_USER, LEAST_USER, fallback_list, shown
+from serving.http._answers import GREATEST_ID, LEAST_ID, fallback_list, shown
 from serving.http._config import Clock, HttpConfig
 from serving.http._lake import TeamLake
 
@@ -26,6 +27,7 @@ __all__ = ["page"]
 _FOLDER = Path(__file__).resolve().parent / "page"
 _SAMPLES = 8  # users to begin with
 _VERSIONS = 6  # newest publications
+_IDS = frozenset({col.USER_ID, col.VIDEO_ID, col.CREATOR_ID})
 _T = TypeVar("_T")
 
 
@@ -35,11 +37,11 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None, cloc
     files = {file.name: file for file in _FOLDER.iterdir()}
 
     @router.get("/")
-    async def index() -> Response:
+    def index() -> Response:
         return _file(files["index.html"])
 
     @router.get("/page/{name}")
-    async def file(name: str) -> Response:
+    def file(name: str) -> Response:
         if name not in files:
             raise HTTPException(404)
         return _file(files[name])
@@ -50,7 +52,7 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None, cloc
 
     @router.get("/page-data/homepage")
     async def homepage(
-        user_id: int | None = Query(None, ge=LEAST_USER, le=GREATEST_USER),
+        user_id: int | None = Query(None, ge=LEAST_ID, le=GREATEST_ID),
         country: str = Query("", max_length=64),
         language: str = Query("", max_length=64),
         device: str = Query("", max_length=64),
@@ -68,7 +70,9 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None, cloc
         )
 
     @router.get("/page-data/users/{user_id}/videos/{video_id}")
-    async def row(user_id: int = InPath(ge=LEAST_USER, le=GREATEST_USER), video_id: int = InPath()) -> Response:
+    async def row(
+        user_id: int = InPath(ge=LEAST_ID, le=GREATEST_ID), video_id: int = InPath(ge=LEAST_ID, le=GREATEST_ID)
+    ) -> Response:
         return await _made(lambda: {"row": store.read_row(user_id, video_id)})
 
     return router
@@ -119,7 +123,7 @@ def _homepage(
         "homepage": body,
         "videos": videos,
         "watched": {"videos": [{"video_id": video, "at": at} for video, at in watched], "remark": no_history},
-        "before": {"day": day, "videos": before, "remark": no_list},
+        "before": {"day": day, "videos": [str(video) for video in before], "remark": no_list},
         "remarks": sorted({no_facts} - {""}),
     }
 
@@ -135,8 +139,20 @@ def _asked(ask: Callable[[], _T], nothing: Callable[[], _T]) -> tuple[_T, str]:
 async def _made(make: Callable[[], Any]) -> Response:
     """An answer to the page, made in a thread: the lake takes its time."""
     body = await run_in_threadpool(make)
-    return Response(to_json(body), media_type="application/json", headers={"Cache-Control": "no-store"})
+    exact = to_json(_exact(to_jsonable_python(body)))
+    return Response(exact, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def _exact(value: Any, name: str = "") -> Any:
+    """A JSON value with its ids as texts: JavaScript's numbers are exact up to 53 bits, ids have 64."""
+    if isinstance(value, dict):
+        return {key: _exact(inner, key) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_exact(inner) for inner in value]
+    return str(value) if name in _IDS and value is not None else value
 
 
 def _file(file: Path) -> Response:
-    return FileResponse(file, headers={"Cache-Control": "no-cache"})
+    """A file as a whole, whichever ranges of it are asked for."""
+    kind, _ = mimetypes.guess_type(file.name)
+    return Response(file.read_bytes(), media_type=kind, headers={"Cache-Control": "no-cache"})

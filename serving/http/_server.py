@@ -10,6 +10,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import parent_process
 
 import uvicorn
@@ -21,6 +22,7 @@ from schemas.errors import ReelflowError
 from serving import open_store, store_at
 from serving.http._app import create_app
 from serving.http._config import HttpConfig
+from serving.http._connection import TimedProtocol
 from serving.http._keys import ApiKeys
 from serving.http._metrics import WORKERS_VARIABLE
 
@@ -93,6 +95,7 @@ def serve(config: HttpConfig, application: Application, listening: socket.socket
         application,
         factory=True,
         workers=config.workers,
+        http=partial(TimedProtocol, request_seconds=config.request_seconds),  # type: ignore[arg-type]  # it is only called
         proxy_headers=bool(config.trusted_proxies),
         forwarded_allow_ips=list(config.trusted_proxies),
         server_header=False,

@@ -42,7 +42,7 @@ def test_times_are_read_as_utc(text, expected):
     assert parse_time(text).tzinfo is dt.UTC
 
 
-@pytest.mark.parametrize("text", ["", "today", "2026-13-01", "08.01.2026"])
+@pytest.mark.parametrize("text", ["", "today", "2026-13-01", "08.01.2026", "0001-01-01T00:00:00+10:00"])
 def test_what_is_no_time_is_refused_by_name(text):
     with pytest.raises(ReelflowError, match="not ISO 8601; expected for example 2026-01-08T00:00:00Z") as error:
         parse_time(text)

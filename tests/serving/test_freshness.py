@@ -55,9 +55,19 @@ def test_a_file_that_is_no_store(file: Path, capsys: pytest.CaptureFixture[str])
     assert (status, told["state"]) == (2, "unreadable")
 
 
-def test_a_time_that_is_none(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status, told = found(capsys, "--store", file, "--at", "noon")
+@pytest.mark.parametrize("at", ["noon", "0001-01-01T00:00:00+10:00", "9999-12-31T23:00:00-10:00"])
+def test_a_time_that_is_none(file: Path, capsys: pytest.CaptureFixture[str], at: str) -> None:
+    status, told = found(capsys, "--store", file, "--at", at)
     assert (status, told["state"]) == (2, "unreadable")
+    assert str(told["text"]).startswith(f"--at '{at}': expected ISO 8601")
+
+
+@pytest.mark.parametrize("store", ["foo://x", "postgresql://:secret@/?sslmode=nonsense", "redis://127.0.0.1:x"])
+def test_a_store_that_there_cannot_be(capsys: pytest.CaptureFixture[str], store: str) -> None:
+    """Who is alerted by the exit status reads JSON all the same."""
+    status, told = found(capsys, "--store", store)
+    assert (status, told["state"], told["version"]) == (2, "unreadable", None)
+    assert str(told["text"]).startswith("store ")
 
 
 def test_the_store_of_the_workspace(

@@ -8,6 +8,7 @@ const KINDS = { country, language, device: (value) => value };
 
 let asked = 0; // answers to older questions are dropped
 
+/** What the server says; its ids are texts and stay so, because a number here has 53 bits and an id 64. */
 async function get(path) {
   const answer = await fetch(path);
   const body = await answer.json().catch(() => ({}));
@@ -59,7 +60,7 @@ function remark(texts) {
 function showChoices({ users, segments }) {
   byId("samples").replaceChildren(...users.map(({ user_id: user, actions }) => h("li", {},
     h("a", { href: `?user=${user}`, "data-user": user, title: plural(actions, "action") },
-      String(user), h("span", { class: "muted" }, h("span", { class: "hidden" }, ", "), plural(actions, "action"))))));
+      user, h("span", { class: "muted" }, h("span", { class: "hidden" }, ", "), plural(actions, "action"))))));
   if (!users.length) byId("samples").append(h("li", { class: "remark" }, "No users to suggest: type an id."));
   for (const [kind, words] of Object.entries(KINDS)) {
     const values = (segments[kind] ?? []).map((value) => [value, words(value)]);

@@ -33,7 +33,7 @@ const SCENES = [hills, sun, waves, blocks, rings, sheets];
 
 /** One video's picture; videos whose first tags are the same share a colour and a kind of scene. */
 export function thumbnail(videoId, fact) {
-  const topic = fact?.tags?.[0] ?? fact?.title?.split(" ")[0] ?? String(videoId);
+  const topic = fact?.tags?.[0] ?? fact?.title?.split(" ")[0] ?? videoId;
   const seed = digest(topic);
   const next = numbers(digest(`${topic} ${videoId}`));
   const hue = (seed % 24) * 15 + (next() - 0.5) * 16;

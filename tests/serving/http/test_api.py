@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import ReelflowError
 from serving import SqliteStore
-from serving.http._answers import GREATEST_USER, LEAST_USER, HomepageAnswer, Homepages
+from serving.http._answers import GREATEST_ID, LEAST_ID, HomepageAnswer, Homepages
 from tests.serving.builders import expected
 from tests.serving.http.clients import client
 from tests.serving.http.conftest import published
@@ -80,7 +80,7 @@ class TestRecommendations:
         assert (own["why"], own["stale"], videos(own)) == ("own", True, DAY_8)
         assert (other["why"], other["stale"], videos(other)) == ("missing", True, POPULAR)
 
-    @pytest.mark.parametrize("user", [LEAST_USER, -1, 0, GREATEST_USER])
+    @pytest.mark.parametrize("user", [LEAST_ID, -1, 0, GREATEST_ID])
     def test_any_64_bit_user_may_be_asked_for(self, store: SqliteStore, user: int) -> None:
         assert client(store).get(f"/users/{user}/recommendations").json()["user_id"] == user
 
@@ -159,6 +159,14 @@ class TestBatch:
     def test_another_body_is_refused(self, store: SqliteStore, body: object, which: str) -> None:
         answer = client(store).post("/recommendations:batch", json=body)
         assert (answer.status_code, answer.json()["which"]) == (422, which)
+
+    @pytest.mark.parametrize(
+        ("body", "which"),
+        [(r'{"user_ids": ["\ud800"]}', "body user_ids.0"), (r'{"\udfff": 1, "user_ids": [1]}', "body"), (r'"\ud800"', "body")],
+    )
+    def test_half_a_character_is_refused_like_any_other_text(self, store: SqliteStore, body: str, which: str) -> None:
+        answer = client(store).post("/recommendations:batch", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["which"], answer.json()["found"]) == (422, which, "?")
 
     def test_what_json_takes_for_an_integer_is_one(self, store: SqliteStore) -> None:
         answer = client(store).post("/recommendations:batch", json={"user_ids": [7.0]})
@@ -239,6 +247,8 @@ class TestErrors:
         assert (answer.status_code, answer.json()["request_id"]) == (500, "r-3")
         assert "ZeroDivisionError" not in answer.text
         assert "ZeroDivisionError" in caplog.text
+        said = [record.message for record in caplog.records if record.name == "serving.http._guard"]
+        assert said == ["request r-3: GET /users/{user_id}/recommendations failed"]  # not whose
 
 
 class TestReadiness:

@@ -151,6 +151,31 @@ class TestDesk:
         page.problems.clear()  # the refusal itself
 
 
+def test_ids_of_64_bits_are_exact(page: Page, tmp_path: Path) -> None:
+    """JavaScript's numbers are exact up to 2**53: the user here is one more, and every second video would be another one."""
+    above = 2**53 + 1 - 42
+    user, first = 2**53 + 1, [video + above for video in FIRST]
+    store = world.make(tmp_path, above)
+    with serving(tmp_path, store.path, "--page", "--at", world.NOW) as large:
+        page.open(large.url)
+        assert text(page, "h1") == f"User {user}"
+        assert page.value("document.querySelector('#samples [aria-current]').href").endswith(f"/?user={user}")
+        assert shown(page) == first[:24]
+        assert f"Creator {10 + FIRST[0] % 9 + above} " in text(page, f".card[data-video='{first[0]}']")
+        said = page.value("document.getElementById('days-summary').textContent")  # of a panel that is not shown
+        assert said == "30 of 60 videos were there the day before, 30 are new, 30 have gone."
+        for place in (0, 1):
+            page.value(f"document.querySelectorAll('.card')[{place}].click()")
+            page.until("document.querySelector('#why[open] .bars')")
+            assert f"VIDEO {first[place]}" in text(page, "#why")
+            page.value("document.getElementById('why').close()")
+        page.value("document.querySelectorAll('#samples a')[1].click()")
+        page.until(f"document.querySelector('h1').textContent === 'User {user + 1}'")
+        assert page.value("document.querySelectorAll('.card')[0].dataset.video") == str(
+            world.videos_of(43, world.DAYS[1])[0] + above
+        )
+
+
 def test_a_stale_store_is_alarming(browser: Page, home: Path) -> None:
     browser.look(*DESK)
     with serving(home, home / "store" / "recommendations.sqlite", "--page", "--at", world.STALE) as late:

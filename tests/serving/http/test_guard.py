@@ -80,6 +80,23 @@ class TestKeys:
         with pytest.raises(ReelflowError, match="cannot be read"):
             ApiKeys.configured(tmp_path / "none")
 
+    @pytest.mark.parametrize("content", ["", "# rotated, to be filled\n\n"])
+    def test_a_file_without_a_key_is_no_open_door(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+        monkeypatch.setenv("REELFLOW_API_KEYS", KEY)
+        (tmp_path / "keys").write_text(content)
+        with pytest.raises(
+            ReelflowError, match=r"^http\.api_keys: \S+keys: found no key, expected a line `NAME SHA256` each; "
+        ):
+            ApiKeys.configured(tmp_path / "keys")
+
+    @pytest.mark.parametrize("blank", ["", " ", "\n", ", ,"])
+    def test_neither_is_a_variable_without_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+        (tmp_path / "keys").write_text(f"app {digest(KEY)}\n")
+        monkeypatch.setenv("REELFLOW_API_KEYS", blank)
+        for file in (None, tmp_path / "keys"):
+            with pytest.raises(ReelflowError, match=r"^REELFLOW_API_KEYS: found no key, expected a key of 20 characters"):
+                ApiKeys.configured(file)
+
     def test_a_short_key_is_refused_without_being_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("REELFLOW_API_KEYS", f"{KEY} swordfish")
         with pytest.raises(ReelflowError, match="found 9 characters in key 2") as refused:
@@ -115,6 +132,15 @@ class TestHosts:
             refuse_unsafe(config(host="0.0.0.0"), ApiKeys())
         with pytest.raises(ReelflowError, match=r"http\.page: found it on at 0\.0\.0\.0"):
             refuse_unsafe(config(host="0.0.0.0", page=True), KEYS)
+
+    def test_who_serves_others_serves_no_page(self) -> None:
+        """A proxy on this machine that passes on a name of this machine and nothing else looks like its browser."""
+        refuse_unsafe(config(trusted_proxies=["127.0.0.1"]), KEYS)
+        second = "run a second server for it, at 127.0.0.1 without keys and proxies"
+        with pytest.raises(ReelflowError, match=rf"http\.page: found it on with API keys; .*{second}"):
+            refuse_unsafe(config(page=True), KEYS)
+        with pytest.raises(ReelflowError, match=rf"http\.page: found it on with http\.trusted_proxies; .*{second}"):
+            refuse_unsafe(config(page=True, trusted_proxies=["127.0.0.1"]), ApiKeys())
 
 
 class TestRates:

@@ -40,6 +40,11 @@ def homepage(home: Path, query: str, **options: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
+def texts(ids: list[int]) -> list[str]:
+    """What JavaScript is told: its numbers would round ids beyond 53 bits."""
+    return [str(one) for one in ids]
+
+
 class TestFiles:
     def test_are_served_with_their_kinds_and_ask_nobody_else(self, home: Path) -> None:
         page = browser(home)
@@ -59,6 +64,12 @@ class TestFiles:
         for name in ("none.js", "..%2F_page.py", "%2Fetc%2Fpasswd"):
             assert page.get(f"/page/{name}").status_code == 404
 
+    @pytest.mark.parametrize("ranges", ["bytes=abc", "bytes=99999-", "lines=1-2", "bytes=0-3", "bytes=0-0,2-2"])
+    def test_they_are_served_whole_whatever_range_is_asked_for(self, home: Path, ranges: str) -> None:
+        page = browser(home)
+        answer = page.get("/page/dom.js", headers={"Range": ranges})
+        assert (answer.status_code, answer.content) == (200, page.get("/page/dom.js").content)
+
     def test_they_are_not_part_of_the_public_interface(self, home: Path) -> None:
         assert not [path for path in browser(home).get("/openapi.json").json()["paths"] if "page" in path or path == "/"]
 
@@ -67,7 +78,7 @@ class TestStart:
     def test_says_what_is_live_and_suggests_a_few_users_who_have_lists(self, home: Path) -> None:
         found = browser(home).get("/page-data/start").json()
         assert (found["live"]["state"], found["live"]["version"], found["live"]["age_hours"]) == ("fresh", 1, 5.0)
-        assert [user["user_id"] for user in found["users"]] == [42, 43, 44]  # 50 has none, though they did something
+        assert [user["user_id"] for user in found["users"]] == ["42", "43", "44"]  # 50 has none, though they did something
         assert found["segments"] == {"country": ["DE"], "language": ["de"]}
         assert [one["status"] for one in found["publications"]] == ["live"]
         assert found["remarks"] == []
@@ -92,15 +103,16 @@ class TestStart:
 class TestHomepage:
     def test_of_a_user(self, home: Path) -> None:
         found = homepage(home, "user_id=42")
-        assert [item["video_id"] for item in found["homepage"]["items"]] == world.videos_of(42, world.DAYS[1])
+        assert found["homepage"]["user_id"] == "42"
+        assert [item["video_id"] for item in found["homepage"]["items"]] == texts(world.videos_of(42, world.DAYS[1]))
         assert found["videos"]["1142"] == {
-            "title": "A piano with nine keys (1142)", "tags": ["music", "new"], "language": "en", "creator_id": 18,
+            "title": "A piano with nine keys (1142)", "tags": ["music", "new"], "language": "en", "creator_id": "18",
             "duration_seconds": 1182.0, "view_count": 42254, "uploaded_at": "2026-01-05T09:00:00Z",
         }  # fmt: skip
         assert found["watched"]["videos"] == [
-            {"video_id": 1142, "at": "2026-01-07T22:00:00Z"}, {"video_id": 1101, "at": "2026-01-06T23:00:00Z"},
+            {"video_id": "1142", "at": "2026-01-07T22:00:00Z"}, {"video_id": "1101", "at": "2026-01-06T23:00:00Z"},
         ]  # fmt: skip
-        assert (found["before"]["day"], found["before"]["videos"]) == ("2026-01-06", world.videos_of(42, world.DAYS[0]))
+        assert (found["before"]["day"], found["before"]["videos"]) == ("2026-01-06", texts(world.videos_of(42, world.DAYS[0])))
         wanted = {*world.videos_of(42, world.DAYS[0]), *world.videos_of(42, world.DAYS[1]), 1142, 1101}
         assert {int(video) for video in found["videos"]} == wanted
 
@@ -138,8 +150,22 @@ class TestHomepage:
     def test_why_a_video_is_there(self, home: Path) -> None:
         page, video = browser(home), world.videos_of(42, world.DAYS[1])[0]
         row = page.get(f"/page-data/users/42/videos/{video}").json()["row"]
+        assert (row["user_id"], row["video_id"]) == ("42", str(video))
         assert (row["rank"], row["rules"], row["propensity"], row["score_ranker"]) == (1, "creators:1>2", 1.0, 1.0)
         assert page.get("/page-data/users/42/videos/5").json() == {"row": None}
+
+    @pytest.mark.parametrize(
+        ("path", "which"),
+        [
+            (f"users/42/videos/{2**63}", "path video_id"),
+            (f"users/42/videos/{-(2**63) - 1}", "path video_id"),
+            (f"users/{2**63}/videos/5", "path user_id"),
+            (f"homepage?user_id={2**63}", "query user_id"),
+        ],
+    )
+    def test_an_id_beyond_64_bits_is_refused(self, home: Path, path: str, which: str) -> None:
+        answer = browser(home).get(f"/page-data/{path}")
+        assert (answer.status_code, answer.json()["which"]) == (422, which)
 
 
 class TestPrivacy:

@@ -9,7 +9,9 @@ import socket
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -24,6 +26,14 @@ from tests.serving.http.conftest import published
 pytestmark = pytest.mark.slow
 
 DAY_8 = expected(8, 1)
+WHOLE = b"GET /users/7/recommendations HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+SLOW = {  # what is sent at first, and then again and again
+    "silent": (b"", b""),
+    "blank": (b"\r\n", b"\r\n"),
+    "half a head": (WHOLE[:20], b""),
+    "a head without an end": (WHOLE[:-4], b"\r\nX: y"),
+    "a body that nobody waits for": (WHOLE[:-2] + b"Content-Length: 9999\r\n\r\n", b"x"),
+}
 
 
 def videos(answer: httpx.Response) -> list[int]:
@@ -53,11 +63,13 @@ class TestRefusals:
         [
             (("--host", "0.0.0.0"), "", "http.host: found 0.0.0.0, which other machines reach, and no API keys"),
             (("--host", "0.0.0.0", "--page"), "k" * 24, "http.page: found it on at 0.0.0.0"),
+            (("--page",), "k" * 24, "http.page: found it on with API keys"),
             (("--host", "203.0.113.9"), "k" * 24, "http: cannot listen at 203.0.113.9 port 8090"),
             (("--store", "nosql://x"), "", "store nosql://...: found an unknown kind of store"),
             (("--at", "noon"), "", "--at 'noon': expected ISO 8601"),
             (("--port", "99999"), "", "configuration: http.port = 99999: Input should be less than or equal to 65535"),
             ((), "short", "REELFLOW_API_KEYS: found 5 characters in key 1"),
+            ((), " ", "REELFLOW_API_KEYS: found no key"),
         ],
     )
     def test_are_one_line(
@@ -70,13 +82,15 @@ class TestRefusals:
         keys: str,
         message: str,
     ) -> None:
-        monkeypatch.setenv("REELFLOW_API_KEYS", keys)
+        monkeypatch.delenv("REELFLOW_API_KEYS", raising=False)
+        if keys:
+            monkeypatch.setenv("REELFLOW_API_KEYS", keys)
         assert main(arguments) == 2
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.startswith(f"reelflow | http | error: {message}")
         assert len(said.err.splitlines()) == 1
-        assert not keys or keys not in said.err
+        assert not keys.strip() or keys not in said.err
 
     def test_a_port_that_is_taken(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
         with socket.socket() as taken:
@@ -106,6 +120,74 @@ def test_sigterm_drains(tmp_path: Path, store: SqliteStore) -> None:
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["homepages"][1]["user_id"] == 2
         server.process.communicate(timeout=20)
     assert server.process.returncode in (0, -signal.SIGTERM)
+
+
+class TestSlowClients:
+    """A connection is there for requests: one that brings none in time is closed, and the others are answered meanwhile."""
+
+    @pytest.fixture(scope="class")
+    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+        home = tmp_path_factory.mktemp("home")
+        store = SqliteStore(home / "store.sqlite")
+        published(store)
+        with serving(home, store.path, settings={"request_seconds": 2}) as found:
+            yield found
+
+    @pytest.mark.parametrize("before", [b"", WHOLE], ids=["at once", "after an answer"])
+    def test_a_head_that_does_not_come(self, server: Server, before: bytes) -> None:
+        began, waiting = time.monotonic(), {}
+        for name, (first, then) in SLOW.items():
+            connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+            if before:
+                connection.sendall(before)
+                assert connection.recv(12) == b"HTTP/1.1 200"
+            connection.sendall(first)
+            connection.settimeout(0.02)
+            waiting[name] = connection, then
+        assert httpx.get(f"{server.url}/health").status_code == 200
+        while waiting:
+            assert time.monotonic() < began + 20, list(waiting)
+            for name, (connection, then) in [*waiting.items()]:
+                if closed(connection):
+                    assert time.monotonic() > began + 1.9, name
+                    connection.close()
+                    del waiting[name]
+                else:
+                    with suppress(ConnectionError):
+                        connection.sendall(then)
+
+    def test_a_body_that_does_not_come(self, server: Server) -> None:
+        head, body = batch_of(1, 2)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            connection.sendall(head + body[:5])
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        assert answer.startswith(b"HTTP/1.1 408")
+        problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+        assert (problem["title"], problem["found"]) == ("Request Timeout", "no whole body within 2 s")
+
+    def test_who_is_slow_but_in_time_is_answered(self, server: Server) -> None:
+        """Each head has its own two seconds, and so has the body after it."""
+        head, body = batch_of(1)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+            for _ in range(2):
+                for part in (head[:9], head[9:], body):
+                    connection.sendall(part)
+                    time.sleep(1.2)
+                answer = HTTPResponse(connection)
+                answer.begin()
+                assert (answer.status, len(json.loads(answer.read())["homepages"])) == (200, 1)
+
+
+def closed(connection: socket.socket) -> bool:
+    """Whether the other side has ended it; reads what there is."""
+    try:
+        return not connection.recv(65536)
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
 
 
 def test_sigkill_in_the_middle_and_another_server_goes_on(tmp_path: Path, store: SqliteStore) -> None:

@@ -35,20 +35,20 @@ def videos_of(user: int, day: datetime, k: int = K) -> list[int]:
     return [1000 + (user * 7 + shift + place) % 200 for place in range(k)]
 
 
-def make(home: Path) -> SqliteStore:
-    """Write the lake and publish the second day; returns the store."""
+def make(home: Path, above: int = 0) -> SqliteStore:
+    """Write the lake and publish the second day; returns the store. Every id is ``above`` more than is said here."""
     lake = home / "lake"
     for day in DAYS:
         dt = f"dt={(day - timedelta(days=1)).date()}"
-        lists = [(user, rank, video) for user in USERS for rank, video in enumerate(videos_of(user, day), 1)]
+        lists = [(user + above, rank, video + above) for user in USERS for rank, video in enumerate(videos_of(user, day), 1)]
         _write(lake, RECOMMENDATIONS, dt, pa.Table.from_batches([batch(lists, day.day)]))
-        _write(lake, FALLBACK_RECOMMENDATIONS, dt, _fallback(day))
-    _write(lake, VIDEOS, dt, _rows(VIDEOS, [_video(video) for video in range(1000, 1200)]))
+        _write(lake, FALLBACK_RECOMMENDATIONS, dt, _fallback(day, above))
+    _write(lake, VIDEOS, dt, _rows(VIDEOS, [_video(video, above) for video in range(1000, 1200)]))
     histories = [
         {
-            "user_id": user,
+            "user_id": user + above,
             "interaction_count": 50 - user,
-            "watched_history": [1100 + user, 1101],
+            "watched_history": [1100 + user + above, 1101 + above],
             "watched_ages_seconds": [7200, 90000],
         }
         for user in (*USERS, 50)
@@ -61,21 +61,17 @@ def make(home: Path) -> SqliteStore:
         model_version="2026-01-08-small",
         expires_at=DAYS[1] + timedelta(days=2),
     )
-    store.publish(known, [batch(lists, DAYS[1].day)], _fallback(DAYS[1]), 3)
+    store.publish(known, [batch(lists, DAYS[1].day)], _fallback(DAYS[1], above), 3)
     return store
 
 
-def _watched(*videos: int) -> dict[str, Any]:
-    return {"watched_history": list(videos), "watched_ages_seconds": [7200, 90000]}
-
-
-def _fallback(day: datetime) -> pa.Table:
+def _fallback(day: datetime, above: int) -> pa.Table:
     return _rows(
         FALLBACK_RECOMMENDATIONS,
         [
             {
                 "segment": segment, "parent": parent_of(segment), "rank": rank, "score": 1 / rank,
-                "video_id": 10 * (100 + day.day) + place * 5 + rank, "sources": f"local:{rank}",
+                "video_id": 10 * (100 + day.day) + place * 5 + rank + above, "sources": f"local:{rank}",
                 "reason": f"popular in {segment}",
             }
             for place, segment in enumerate(SEGMENTS)
@@ -84,10 +80,10 @@ def _fallback(day: datetime) -> pa.Table:
     )  # fmt: skip
 
 
-def _video(video: int) -> dict[str, Any]:
+def _video(video: int, above: int) -> dict[str, Any]:
     topic, title = _WORDS[video % len(_WORDS)]
     return {
-        "video_id": video, "creator_id": 10 + video % 9, "title": f"{title} ({video})", "tags": [topic, "new"],
+        "video_id": video + above, "creator_id": 10 + video % 9 + above, "title": f"{title} ({video})", "tags": [topic, "new"],
         "language": "en", "duration_seconds": 40.0 + video, "view_count": video * 37, "snapshot_date": "2026-01-07",
         "uploaded_at": DAYS[1] - timedelta(hours=video % 90 + 1),
     }  # fmt: skip
