@@ -9,11 +9,24 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from serving import Homepage, ServingStore, StoreError, Why
 
-__all__ = ["GREATEST_ID", "LEAST_ID", "Batch", "Fallback", "HomepageAnswer", "Homepages", "Ready", "fallback_list", "shown"]
+__all__ = [
+    "GREATEST_ID",
+    "LEAST_ID",
+    "TEXT",
+    "Batch",
+    "Fallback",
+    "HomepageAnswer",
+    "Homepages",
+    "Ready",
+    "fallback_list",
+    "shown",
+]
 
 _MOST_USERS = 100
 LEAST_ID, GREATEST_ID = -9_200_000_000_000_000_000, 9_200_000_000_000_000_000
 """What an id asked for may be: nearly 64 bits. OpenAPI's bounds are doubles, so they must be round to be read exactly."""
+TEXT = r"^[^\x00-\x1f\x7f|]*$"
+"""What a country, language or device may be: no control characters, and not what separates the parts of a segment."""
 _ITEM = {
     "rank": 1,
     "video_id": 4711,

@@ -18,6 +18,7 @@ from serving.freshness import State, check
 from serving.http._answers import (
     GREATEST_ID,
     LEAST_ID,
+    TEXT,
     Batch,
     Fallback,
     HomepageAnswer,
@@ -35,7 +36,6 @@ __all__ = ["Reading", "add_api"]
 
 _T = TypeVar("_T")
 _SHOWN = 20  # videos a list, where the caller does not say
-_TEXT = r"^[^\x00-\x1f\x7f|]*$"
 _KEPT = {"Cache-Control": "private, no-cache"}  # kept by the app's own cache, and asked about each time
 
 
@@ -55,9 +55,9 @@ def add_api(router: APIRouter, store: ServingStore, config: HttpConfig, metrics:
     reader, reading = RecommendationReader(store), Reading(store)
     user = Path(description="The platform's user.", ge=LEAST_ID, le=GREATEST_ID, examples=[42])
     how_many = Query(min(_SHOWN, config.max_k), description="Videos at most.", ge=1, le=config.max_k)
-    country = Query(None, description="Of a user without a fresh list.", max_length=64, pattern=_TEXT, examples=["DE"])
-    language = Query(None, description="Likewise.", max_length=64, pattern=_TEXT, examples=["de"])
-    device = Query(None, description="Likewise.", max_length=64, pattern=_TEXT, examples=["tv"])
+    country = Query(None, description="Of a user without a fresh list.", max_length=64, pattern=TEXT, examples=["DE"])
+    language = Query(None, description="Likewise.", max_length=64, pattern=TEXT, examples=["de"])
+    device = Query(None, description="Likewise.", max_length=64, pattern=TEXT, examples=["tv"])
     segment_name = Path(
         description="The list's segment.", max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["country=DE"]
     )

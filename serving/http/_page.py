@@ -18,7 +18,7 @@ from schemas import columns as col
 from schemas.errors import ReelflowError
 from serving import RecommendationReader, ServingStore, StoreError, segments_of
 from serving.freshness import check
-from serving.http._answers import GREATEST_ID, LEAST_ID, fallback_list, shown
+from serving.http._answers import GREATEST_ID, LEAST_ID, TEXT, fallback_list, shown
 from serving.http._config import Clock, HttpConfig
 from serving.http._lake import TeamLake
 
@@ -53,9 +53,9 @@ def page(store: ServingStore, config: HttpConfig, lake_folder: Path | None, cloc
     @router.get("/page-data/homepage")
     async def homepage(
         user_id: int | None = Query(None, ge=LEAST_ID, le=GREATEST_ID),
-        country: str = Query("", max_length=64),
-        language: str = Query("", max_length=64),
-        device: str = Query("", max_length=64),
+        country: str = Query("", max_length=64, pattern=TEXT),
+        language: str = Query("", max_length=64, pattern=TEXT),
+        device: str = Query("", max_length=64, pattern=TEXT),
     ) -> Response:
         return await _made(
             lambda: _homepage(
