@@ -90,7 +90,10 @@ def clear(server: Server, keys: Keys, since: float) -> None:
     """
 
     def work(pipe: Pipeline) -> list[tuple[int, bool, bool]]:
-        """Which versions are dead, whether their lists are, and whether nobody need bury them; readers are told first."""
+        """Which versions are dead, whether their lists are, and whether nobody need bury them.
+
+        Readers are told first, as is a publisher that was taken for dead and is not: it cannot make its version live any more.
+        """
         log = Log(pipe, keys)
         shown = log.shown(since)
         dead = []
@@ -102,7 +105,7 @@ def clear(server: Server, keys: Keys, since: float) -> None:
                 dead.append((version, version not in shown, not orphan))
         pipe.multi()
         if dead:
-            pipe.delete(*(keys.kept(version) for version, _, _ in dead))
+            pipe.delete(*(key for version, _, _ in dead for key in (keys.kept(version), keys.attempt(version))))
         return dead
 
     for version, lists, buried in server.transact(Log.watched(keys), work):

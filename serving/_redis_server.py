@@ -15,14 +15,15 @@ from redis.retry import Retry
 
 from serving._protocol import StoreError
 
-__all__ = ["PASSWORD_VARIABLE", "Client", "Pipeline", "Server"]
+__all__ = ["PASSWORD_VARIABLE", "Client", "Connection", "Pipeline", "Server"]
 
 # Any: redis-py declares each reply as text or bytes, by an option that no type shows. Ours are bytes.
 Client: TypeAlias = Any
 """A ``redis.Redis``."""
 Pipeline: TypeAlias = Any
 """A ``redis.client.Pipeline``."""
-
+Connection: TypeAlias = Any
+"""A ``redis.Connection``."""
 
 PASSWORD_VARIABLE = "REELFLOW_STORE_PASSWORD"
 _T = TypeVar("_T")
@@ -104,6 +105,32 @@ class Server:
                         raise error.__context__ from None  # whether it was done is not known: doing it again may be wrong
                 else:
                     return result
+
+    @contextmanager
+    def guarded(self, require: Callable[[Connection], None]) -> Iterator[Client]:
+        """Yield a client for writes that depend on what was found before.
+
+        A server that was restarted without its data, or another one in its place, is reached by new connections only.
+
+        Args:
+            require: asked with each connection when it is opened, also again; refuses where what was found does not hold.
+        """
+
+        def connected(connection: Connection) -> None:
+            connection.on_connect()
+            try:
+                require(connection)
+            except BaseException:
+                connection.disconnect()
+                raise
+
+        pool = self.client.connection_pool
+        options = {**pool.connection_kwargs, "redis_connect_func": connected}
+        client = redis.Redis(connection_pool=redis.ConnectionPool(pool.connection_class, **options))
+        try:
+            yield client
+        finally:
+            client.connection_pool.disconnect()
 
     @contextmanager
     def translated(self, doing: str) -> Iterator[None]:
