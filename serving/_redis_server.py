@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -30,6 +31,7 @@ _T = TypeVar("_T")
 _CONNECT_SECONDS = 5.0
 _REPLY_SECONDS = 30.0
 _LEAST_VERSION = (6, 2)
+_DATABASE = re.compile(r"/?|/[0-9]+/?")
 
 
 class Server:
@@ -180,8 +182,14 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _told(url: str) -> str:
-    """Say where a server is, without who logs in and how."""
+    """Say where a server is, without who logs in and how.
+
+    Raises:
+        ValueError: a part of it may be the rest of a password, whose ``/``, ``?``, ``#`` or ``@`` was not escaped.
+    """
     parts = urlsplit(url)
+    if parts.fragment or "@" in parts.path + parts.query or (parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path)):
+        raise ValueError("unexpected path")
     if parts.scheme == "unix":
         return f"unix://{parts.path}"
     return f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path.rstrip('/')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import socket
 import ssl
@@ -52,9 +53,27 @@ class TestUrls:
             store_at(url).live()
         assert "gl" not in str(caught.value).partition("expected")[0].replace("URL", "")
 
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://me:123/geheim@h:1/0",
+            "redis://me:123/4@h:1/0",
+            "redis://me:123#geheim@h:1/0",
+            "redis://me:123?geheim@h:1/0",
+            "redis://me:123?geheim=1@h:1/0",
+            "redis://h:1/geheim",
+            "unix://me:123/geheim@/run/redis.sock",
+        ],
+    )
+    def test_password_that_is_not_escaped_is_not_taken_for_a_place(self, url: str) -> None:
+        with pytest.raises(StoreError, match="not a URL of a Redis server: it cannot be taken apart") as caught:
+            store_at(url)
+        assert not {"geheim", "123", "me:"} & set(re.findall(r"geheim|123|me:", str(caught.value)))
+
     def test_where_it_is_is_told_without_who_logs_in(self) -> None:
         assert Server(f"redis://me:{'geheim'}@example.org/3").where == "redis://example.org:6379/3"
         assert Server("rediss://:geheim@[::1]:7000").where == "rediss://::1:7000"
+        assert Server("redis://me:ge%2Fhe%40im@h:1/0?socket_timeout=2").where == "redis://h:1/0"
         assert Server("unix://me:geheim@/run/redis.sock?db=1").where == "unix:///run/redis.sock"
 
 
