@@ -14,7 +14,7 @@ from serving import _rules
 from serving._protocol import Status, StoreError
 from serving._redis_keys import Keys
 from serving._redis_log import Log, entry_of
-from serving._redis_server import Connection, Pipeline
+from serving._redis_server import Client, Connection, Pipeline
 
 __all__ = ["Attempt"]
 
@@ -36,6 +36,19 @@ class Attempt:
     def watched(self) -> list[str]:
         """What a transaction depends on that reads the log and needs the version."""
         return [*Log.watched(self.keys), self.key]
+
+    def give_up(self, client: Client) -> bool:
+        """Take the token away, and say whether the version is nobody's now: not where its switch was done.
+
+        No transaction, as a server without memory takes no command into one. None is needed: a switch that comes between
+        deletes the token itself, and then the status, asked for last, is another.
+        """
+        if client.get(self.key) == self.token:
+            client.delete(self.key, self.keys.lease(self.version))
+        if client.exists(self.key):
+            return False
+        entry = client.hget(self.keys.publications, str(self.version))
+        return entry is not None and entry_of(entry).record.status in (Status.LOADING, Status.FAILED)
 
     def ask(self, pipe: Pipeline) -> None:
         """Put into a transaction what :meth:`require` is to be told: the last two of its replies."""

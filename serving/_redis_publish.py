@@ -51,7 +51,7 @@ class Publisher:
     ) -> PublishResult:
         """Load a version, with checked fallback lists, and make it live if it is the newest; see the store's ``publish``."""
         self._server.require()
-        self._clear()  # first: a server without memory takes nothing in, but does remove
+        self.clear()  # first: a server without memory takes nothing in, but does remove
         attempt, status = self._claim(publication)
         version = attempt.version
         if status is Status.SUPERSEDED:
@@ -68,7 +68,7 @@ class Publisher:
             except BaseException:
                 self._abandon(attempt, load)
                 raise
-        self._clear()
+        self.clear()
         return PublishResult(version=version, status=ended, users=users, rows=rows)
 
     def _claim(self, publication: Publication) -> tuple[Attempt, Literal[Status.LOADING, Status.SUPERSEDED]]:
@@ -173,13 +173,6 @@ class Publisher:
         version cannot become live, however late a switch arrives whose reply was not waited for. Was it done, nothing is.
         """
 
-        def give_up(pipe: Pipeline) -> bool:
-            status, token = Log(pipe, self._keys).status(attempt.version), pipe.get(attempt.key)
-            pipe.multi()
-            if token == attempt.token:
-                pipe.delete(attempt.key, self._keys.lease(attempt.version))
-            return status in (Status.LOADING, Status.FAILED) and token in (None, attempt.token)
-
         def bury(pipe: Pipeline) -> None:
             log = Log(pipe, self._keys)
             dead = log.status(attempt.version) is Status.LOADING and not pipe.exists(attempt.key)
@@ -189,13 +182,13 @@ class Publisher:
                 log.write(pipe, self._keys)
 
         with suppress(exceptions.RedisError):
-            if self._server.transact(attempt.watched, give_up):
+            if attempt.give_up(self._server.client):
                 with suppress(StoreError):  # a new connection is refused now; then clearing up removes it
                     load.remove()
                 self._server.transact(attempt.watched, bury)
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Delete the lists of versions that nobody will read again.
 
         A failure is logged, not raised: what is live is not touched, and the next publisher tries again.

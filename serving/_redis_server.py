@@ -166,7 +166,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     ),
     (
         exceptions.OutOfMemoryError,
-        "its maxmemory is reached; raise it or lower publish.keep_versions, then publish again; what was live still is",
+        "its maxmemory is reached; raise it or lower publish.keep_versions, then try again; what was live still is",
     ),
     (exceptions.ReadOnlyError, "found a replica, expected the primary server; mend store.url; what was live still is"),
     (exceptions.BusyLoadingError, "the server reads its data from disk after a start; wait, then try again"),
