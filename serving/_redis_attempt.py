@@ -69,11 +69,9 @@ class Attempt:
 
     def require_on(self, connection: Connection) -> None:
         """As :meth:`require`, of a connection that was just opened: it may lead to a server that knows nothing of this."""
-        replies = []
-        for command in (("HGET", self.keys.publications, str(self.version)), ("GET", self.key)):
-            connection.send_command(*command)
-            replies.append(connection.read_response())
-        self.require(*replies)
+        connection.send_command("HGET", self.keys.publications, str(self.version))
+        connection.send_command("GET", self.key)
+        self.require(connection.read_response(), connection.read_response())
 
     def refuse_unless_own(self, status: Status | None, token: bytes | None) -> None:
         """As :meth:`require`, by where the version stands."""
