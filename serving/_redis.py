@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pyarrow as pa
+from redis import exceptions
 
-from serving import _checks, _redis_layers, _redis_users, _redis_values, _rules
+from serving import _checks, _redis_erase, _rules
 from serving._protocol import (
     Erased,
     Publication,
@@ -94,35 +95,19 @@ class RedisStore(SnapshotReads):
             return record
 
         with self._server.translated("roll back"):
-            return self._server.transact(Log.watched(self._keys), work)
+            try:
+                return self._server.transact(Log.watched(self._keys), work)
+            except exceptions.OutOfMemoryError:  # so nothing was done
+                self._publisher.clear()
+                return self._server.transact(Log.watched(self._keys), work)
 
     def erase(self, user_id: int) -> list[Erased]:
-        """Remove a user's rows from every version in one transaction.
+        """Remove a user's rows from every version in one transaction; in two, lists first, where the server has no memory left.
 
         See :meth:`serving.ServingStore.erase`. The server's files hold old bytes until it rewrites them: ``docs/redis.md``.
         """
         _checks.reading(1, user_id)
-        client, keys = self._server.client, self._keys
-
-        def work(pipe: Pipeline) -> list[Erased]:
-            log = Log(pipe, self._keys)
-            names = [name for version in log.held for name in keys.of_users(version, [user_id])]
-            if not names:
-                return []
-            pipe.watch(*names)  # a publisher may be writing them
-            held = dict(zip(log.held, map(_redis_values.count, pipe.mget(names[::2])), strict=True))
-            pieces = {version: _redis_users.without(client, keys, version, user_id) for version in log.held if held[version]}
-            _redis_layers.erase(log, held)
-            pipe.multi()
-            pipe.delete(*names)
-            for version, without in pieces.items():
-                for number, users in without:
-                    _redis_users.note(pipe, keys, version, number, users)
-            log.write(pipe, keys)
-            return [Erased(version, rows) for version, rows in held.items() if rows]
-
-        with self._server.translated("erase a user"):
-            return self._server.transact(Log.watched(keys), work)
+        return _redis_erase.erase(self._server, self._keys, user_id, self._publisher.clear)
 
     # ------------------------------------------------------------------------------------------------------- reading
 

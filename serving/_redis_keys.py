@@ -43,6 +43,10 @@ class Keys:
         """There while the publisher of a version lives."""
         return self._control(f"lease:{version}")
 
+    def attempt(self, version: int) -> str:
+        """The token of the publisher that loads a version; gone before the first of its lists is removed."""
+        return self._control(f"attempt:{version}")
+
     def kept(self, version: int) -> str:
         """There from a version's first switch on, until the first of the lists that it shows is removed."""
         return self._control(f"kept:{version}")

@@ -56,17 +56,17 @@ def erase(log: Log, held: Mapping[int, int]) -> None:
 
     Args:
         log: all versions.
-        held: how many rows of the user each has, by version.
+        held: how many rows of the user each has, by version; 0 where only the user was left of a list.
     """
     for version in log.with_status(*Status):
         entry = log[version]
-        shown = next((rows for layer in reversed(entry.shows) if (rows := held.get(layer, 0))), 0)
-        own = held.get(version, 0)
+        shown = [held[layer] for layer in reversed(entry.shows) if layer in held][:1]
+        own = [held[version]] if version in held else []
         if shown or own:
             log.change(
-                replace(entry, own_users=entry.own_users - bool(own), own_rows=entry.own_rows - own),
-                users=entry.record.users - bool(shown),
-                rows=entry.record.rows - shown,
+                replace(entry, own_users=entry.own_users - len(own), own_rows=entry.own_rows - sum(own)),
+                users=entry.record.users - len(shown),
+                rows=entry.record.rows - sum(shown),
             )
 
 
@@ -86,26 +86,34 @@ def refuse_missing(version: int, values: int) -> None:
 def clear(server: Server, keys: Keys, since: float) -> None:
     """Delete the lists of versions that nobody will read again: what failed, and what was let go of before ``since``.
 
-    Lists of a version that is removed itself stay as long as a kept one shows them, its fallback lists do not.
+    Lists of a version that is removed itself stay as long as a kept one shows them, its fallback lists do not. Nothing is
+    deleted within a transaction: a server without memory takes no command into one.
     """
 
-    def work(pipe: Pipeline) -> list[tuple[int, bool, bool]]:
-        """Which versions are dead, whether their lists are, and whether nobody need bury them; readers are told first."""
+    def work(pipe: Pipeline) -> tuple[list[tuple[int, bool, bool]], list[int]]:
+        """Which versions are dead, whether their lists are, and whether nobody need bury them; whose publishers are silent."""
         log = Log(pipe, keys)
         shown = log.shown(since)
-        dead = []
+        dead, silent = [], []
         for version in log.held:
             status = log.status(version)
-            orphan = status is Status.LOADING and not pipe.exists(keys.lease(version))
+            orphan = status is Status.LOADING and not pipe.exists(keys.attempt(version))
             gone = status is Status.REMOVED and (log[version].removed_at or 0) <= since
             if orphan or gone or status in (None, Status.FAILED, Status.SUPERSEDED):
                 dead.append((version, version not in shown, not orphan))
+            elif status is Status.LOADING and not pipe.exists(keys.lease(version)):
+                silent.append(version)
         pipe.multi()
-        if dead:
-            pipe.delete(*(keys.kept(version) for version, _, _ in dead))
-        return dead
+        return dead, silent
 
-    for version, lists, buried in server.transact(Log.watched(keys), work):
+    while True:
+        dead, silent = server.transact(Log.watched(keys), work)
+        if not silent:
+            break
+        server.client.delete(*map(keys.attempt, silent))  # who wakes cannot switch now; who just did is not dead: look again
+    if dead:  # readers are told first
+        server.client.delete(*(keys.kept(version) for version, _, _ in dead))
+    for version, lists, buried in dead:
         server.client.unlink(keys.fallback(version))
         if lists:
             _redis_users.delete(server.client, keys, version)

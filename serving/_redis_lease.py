@@ -1,8 +1,8 @@
 """Leases in the Redis store: a key that a living publisher renews, and that ends by itself when its process does.
 
 A publisher on another machine can only be known by what it does in time. The lease decides nothing but when others may take a
-publisher for dead: they then mark its version as failed, and a publisher whose version is not loading any more is refused,
-so one that was only slow does no harm.
+publisher for dead: they then take its attempt away and mark its version as failed, and a publisher whose attempt is gone is
+refused, so one that was only slow does no harm.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from redis import exceptions
 
 from serving._protocol import StoreError
-from serving._redis_keys import Keys
-from serving._redis_server import Client
+from serving._redis_attempt import Attempt
+from serving._redis_server import Pipeline, Server
 
 __all__ = ["Lease", "take"]
 
@@ -24,29 +24,36 @@ _RENEWALS = 4
 """So often a lease is renewed in the time that it lasts."""
 
 
-def take(client: Client, key: str, seconds: float) -> None:
-    """Let a lease begin, or go on; within a transaction where ``client`` is one."""
-    client.set(key, "", px=int(seconds * 1000))
+def take(pipe: Pipeline, key: str, seconds: float) -> None:
+    """Let a lease begin, or go on, within a transaction."""
+    pipe.set(key, "", px=int(seconds * 1000))
 
 
 class Lease:
     """The lease of a version that is being loaded."""
 
-    def __init__(self, client: Client, keys: Keys, version: int, seconds: float) -> None:
-        self._client, self._version, self._seconds = client, version, seconds
-        self._key = keys.lease(version)
+    def __init__(self, server: Server, attempt: Attempt, seconds: float) -> None:
+        self._server, self._attempt, self._seconds = server, attempt, seconds
         self._renewed_at = time.monotonic()
 
     @contextmanager
     def renewed(self) -> Iterator[Lease]:
-        """Renew the lease from a thread for as long as the block runs, and give it up then."""
+        """Renew the lease from a thread while the block runs and the attempt is there; what ends that ends the lease."""
         done = threading.Event()
+
+        def work(pipe: Pipeline) -> bool:
+            own = bool(pipe.get(self._attempt.key) == self._attempt.token)
+            pipe.multi()
+            if own:
+                take(pipe, self._attempt.keys.lease(self._attempt.version), self._seconds)
+            return own
 
         def renew() -> None:
             while not done.wait(self._seconds / _RENEWALS):
                 with suppress(exceptions.RedisError):  # the next renewal, or what the publisher does itself, will tell
                     at = time.monotonic()
-                    take(self._client, self._key, self._seconds)
+                    if not self._server.transact([self._attempt.key], work):
+                        return
                     self._renewed_at = at
 
         thread = threading.Thread(target=renew, name="reelflow-lease", daemon=True)
@@ -56,8 +63,6 @@ class Lease:
         finally:
             done.set()
             thread.join()
-            with suppress(exceptions.RedisError):
-                self._client.delete(self._key)
 
     def require(self) -> None:
         """Stop a publisher that was held up for so long that others may have removed what it wrote.
@@ -67,6 +72,6 @@ class Lease:
         """
         if (late := time.monotonic() - self._renewed_at) > self._seconds:
             raise StoreError(
-                f"publication {self._version}: found its lease {late:.0f} s old, at most {self._seconds:.0f} s expected; "
-                "see what held it up, and publish again; what was live still is"
+                f"publication {self._attempt.version}: found its lease {late:.0f} s old, at most {self._seconds:.0f} s "
+                "expected; see what held it up, and publish again; what was live still is"
             )

@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from serving import _rules
-from serving._protocol import Action, Publication, PublicationRecord, Status, StoreError, Switch, from_text, to_text
+from serving._protocol import Action, Publication, PublicationRecord, Status, Switch, from_text, to_text
 from serving._redis_keys import Keys
 from serving._redis_server import Pipeline
 
-__all__ = ["Entry", "Log", "entry_of", "refuse_unless_loading", "switch_of", "to_json"]
+__all__ = ["Entry", "Log", "entry_of", "switch_of", "to_json"]
 
 _KEPT = (Status.LIVE, Status.RETIRED, Status.ROLLED_BACK)
 
@@ -171,21 +171,6 @@ class Log:
     def _note(self, action: Action, before: Entry | None, version: int, *, at: datetime, reason: str) -> None:
         old = before.record.version if before else None
         self._switches.append(Switch(at=at, action=action, from_version=old, to_version=version, reason=reason))
-
-
-def refuse_unless_loading(version: int, status: Status | None) -> None:
-    """Stop a publisher whose version was given up by another one, or lost by the server.
-
-    Raises:
-        StoreError: the version is not loading.
-    """
-    if status is None:
-        raise StoreError(
-            f"publication {version}: found no record of it in the store, expected it loading; the server has lost its data, "
-            "as one that keeps none on disk does when it is restarted; publish again"
-        )
-    because = "its lease in the store ran out; see what held the publisher up, and publish again"
-    _rules.refuse_unless_loading(version, status, because)
 
 
 def to_json(entry: Entry) -> str:

@@ -15,12 +15,13 @@ from redis import exceptions
 
 from schemas import columns as col
 from serving import _checks, _redis_layers, _redis_users, _redis_values, _rules
-from serving._protocol import Publication, PublishResult, Status
+from serving._protocol import Publication, PublishResult, Status, StoreError
+from serving._redis_attempt import Attempt
 from serving._redis_keys import Keys
 from serving._redis_lease import Lease, take
 from serving._redis_load import Load
-from serving._redis_log import Log, entry_of, refuse_unless_loading
-from serving._redis_server import Pipeline, Server
+from serving._redis_log import Log
+from serving._redis_server import Client, Pipeline, Server
 
 __all__ = ["Publisher"]
 
@@ -50,78 +51,84 @@ class Publisher:
     ) -> PublishResult:
         """Load a version, with checked fallback lists, and make it live if it is the newest; see the store's ``publish``."""
         self._server.require()
-        self._clear()  # first: a server without memory takes nothing in, but does remove
-        version, status = self._claim(publication)
+        self.clear()  # first: a server without memory takes nothing in, but does remove
+        attempt, status = self._claim(publication)
+        version = attempt.version
         if status is Status.SUPERSEDED:
             return PublishResult(version=version, status=status, users=0, rows=0)
-        with Lease(self._server.client, self._keys, version, self._lease_seconds).renewed() as lease:
-            claim = partial(self._note_users, version)
-            load = Load(self._server.client, self._keys, version, claim=claim, go_on=lease.require)
+        lease = Lease(self._server, attempt, self._lease_seconds)
+        with lease.renewed(), self._server.guarded(attempt.require_on) as client:
+            claim = partial(self._note_users, client, attempt)
+            load = Load(client, self._keys, version, claim=claim, go_on=lease.require)
             try:
-                self._load_fallback(version, lists)
+                self._load_fallback(client, version, lists)
                 load.run(batches)
-                users, rows = self._verify(version, load)
-                ended = self._switch(version, publication, keep_versions)
+                users, rows = self._verify(attempt, load)
+                ended = self._switch(attempt, publication, keep_versions)
             except BaseException:
-                self._abandon(version, load)
+                self._abandon(attempt, load)
                 raise
-        self._clear()
+        self.clear()
         return PublishResult(version=version, status=ended, users=users, rows=rows)
 
-    def _claim(self, publication: Publication) -> tuple[int, Literal[Status.LOADING, Status.SUPERSEDED]]:
+    def _claim(self, publication: Publication) -> tuple[Attempt, Literal[Status.LOADING, Status.SUPERSEDED]]:
         """Enter the publication in the log and take its lease; superseded where something newer is live already.
 
         One transaction does this and buries the dead, so no publisher can be seen between its entry and its lease.
         """
 
-        def work(pipe: Pipeline) -> tuple[int, Literal[Status.LOADING, Status.SUPERSEDED]]:
+        def work(pipe: Pipeline) -> tuple[Attempt, Literal[Status.LOADING, Status.SUPERSEDED]]:
             log = Log(pipe, self._keys)
-            for version in log.with_status(Status.LOADING):
-                if not pipe.exists(self._keys.lease(version)):
-                    log.set_status(version, Status.FAILED)
+            dead = [version for version in log.with_status(Status.LOADING) if not pipe.exists(self._keys.lease(version))]
+            for version in dead:
+                log.set_status(version, Status.FAILED)
             status: Literal[Status.LOADING, Status.SUPERSEDED]
             status = Status.LOADING if log.is_newest(publication) else Status.SUPERSEDED
-            version = log.enter(publication, status)
+            attempt = Attempt(self._keys, log.enter(publication, status))
             pipe.multi()
             log.write(pipe, self._keys)
+            for version in dead:
+                pipe.delete(self._keys.attempt(version))
             if status is Status.LOADING:
-                pipe.sadd(self._keys.holding, version)
-                take(pipe, self._keys.lease(version), self._lease_seconds)
-            return version, status
+                pipe.sadd(self._keys.holding, attempt.version)
+                pipe.set(attempt.key, attempt.token)
+                take(pipe, self._keys.lease(attempt.version), self._lease_seconds)
+            return attempt, status
 
         return self._server.transact(Log.watched(self._keys), work)
 
-    def _load_fallback(self, version: int, lists: pa.Table) -> None:
+    def _load_fallback(self, client: Client, version: int, lists: pa.Table) -> None:
         """Write the checked fallback lists, each as one value."""
         shown = [col.SEGMENT, col.RANK, col.VIDEO_ID, col.SCORE, col.SOURCES, col.REASON]
         by_segment: dict[str, list[tuple[Any, ...]]] = {}
         for segment, _, *row in sorted(zip(*_checks.values(lists.select(shown)), strict=True)):
             by_segment.setdefault(segment, []).append(tuple(row))
         values = {segment: _redis_values.encode_rows(rows) for segment, rows in by_segment.items()}
-        with self._server.client.pipeline(transaction=True) as pipe:
+        with client.pipeline(transaction=True) as pipe:
             pipe.sadd(self._keys.holding, version)
             pipe.hset(self._keys.fallback(version), mapping=values)
             pipe.execute()
 
-    def _note_users(self, version: int, number: int, users: _redis_users.Users) -> None:
-        """Note whose lists come next, or refuse where another publisher has given the version up."""
-        with self._server.client.pipeline(transaction=True) as pipe:
-            pipe.sadd(self._keys.holding, version)  # again: a version that was cleared meanwhile is to be cleared once more
-            _redis_users.note(pipe, self._keys, version, number, users)
-            pipe.hget(self._keys.publications, str(version))
-            *_, value = pipe.execute()
-        refuse_unless_loading(version, _status(value))
+    def _note_users(self, client: Client, attempt: Attempt, number: int, users: _redis_users.Users) -> None:
+        """Note whose lists come next, or refuse where the version is not this publisher's any more."""
+        with client.pipeline(transaction=True) as pipe:
+            pipe.sadd(self._keys.holding, attempt.version)  # again: what was cleared meanwhile is to be cleared once more
+            _redis_users.note(pipe, self._keys, attempt.version, number, users)
+            attempt.ask(pipe)
+            *_, entry, token = pipe.execute()
+        attempt.require(entry, token)
 
-    def _verify(self, version: int, load: Load) -> tuple[int, int]:
+    def _verify(self, attempt: Attempt, load: Load) -> tuple[int, int]:
         """Compare what the server holds with what was handed in; note and return its users and rows.
 
         Raises:
             StoreError: rows are missing, ranks have a gap, or a user has a video twice.
         """
+        version = attempt.version
 
         def work(pipe: Pipeline) -> tuple[int, int]:
             log = Log(pipe, self._keys)
-            refuse_unless_loading(version, log.status(version))
+            attempt.refuse_unless_own(log.status(version), pipe.get(attempt.key))
             entry = log[version]
             users, rows = load.users + entry.own_users, load.rows + entry.own_rows  # less by who was erased
             _rules.refuse_incomplete(version, rows, load.rows, delta=entry.record.base is not None)
@@ -132,14 +139,17 @@ class Publisher:
             log.write(pipe, self._keys)
             return users, rows
 
-        return self._server.transact(Log.watched(self._keys), work)
+        return self._server.transact(attempt.watched, work)
 
-    def _switch(self, version: int, publication: Publication, keep_versions: int) -> Literal[Status.LIVE, Status.SUPERSEDED]:
+    def _switch(
+        self, attempt: Attempt, publication: Publication, keep_versions: int
+    ) -> Literal[Status.LIVE, Status.SUPERSEDED]:
         """Make a loaded version live if it still is the newest: the one transaction that readers notice."""
+        version = attempt.version
 
         def work(pipe: Pipeline) -> Literal[Status.LIVE, Status.SUPERSEDED]:
             log = Log(pipe, self._keys)
-            refuse_unless_loading(version, log.status(version))
+            attempt.refuse_unless_own(log.status(version), pipe.get(attempt.key))
             newest = log.is_newest(publication)
             if newest:
                 _redis_layers.lay(log, version, self._server.client, self._keys)
@@ -149,31 +159,36 @@ class Publisher:
                 log.set_status(version, Status.SUPERSEDED)
             pipe.multi()
             log.write(pipe, self._keys)
+            pipe.delete(attempt.key, self._keys.lease(version))
             if newest:
                 pipe.set(self._keys.kept(version), "")
             return Status.LIVE if newest else Status.SUPERSEDED
 
-        return self._server.transact(Log.watched(self._keys), work)
+        return self._server.transact(attempt.watched, work)
 
-    def _abandon(self, version: int, load: Load) -> None:
-        """Remove what was loaded and mark the version as failed; left to a later publisher where the server refuses."""
+    def _abandon(self, attempt: Attempt, load: Load) -> None:
+        """Give the version up, remove what was loaded, and mark it as failed; left to a later publisher where that is refused.
 
-        def work(pipe: Pipeline) -> None:
+        In this order, as a server without memory marks nothing before something was removed. From the first step on the
+        version cannot become live, however late a switch arrives whose reply was not waited for. Was it done, nothing is.
+        """
+
+        def bury(pipe: Pipeline) -> None:
             log = Log(pipe, self._keys)
+            dead = log.status(attempt.version) is Status.LOADING and not pipe.exists(attempt.key)
             pipe.multi()
-            pipe.unlink(self._keys.fallback(version))
-            if log.status(version) is Status.LOADING:
-                log.set_status(version, Status.FAILED)
+            if dead:
+                log.set_status(attempt.version, Status.FAILED)
                 log.write(pipe, self._keys)
 
         with suppress(exceptions.RedisError):
-            value = self._server.client.hget(self._keys.publications, str(version))
-            if _status(value) in (Status.LOADING, Status.FAILED):  # first, so that there is memory for what follows
-                load.remove()
-            self._server.transact(Log.watched(self._keys), work)
-        self._clear()
+            if attempt.give_up(self._server.client):
+                with suppress(StoreError):  # a new connection is refused now; then clearing up removes it
+                    load.remove()
+                self._server.transact(attempt.watched, bury)
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
         """Delete the lists of versions that nobody will read again.
 
         A failure is logged, not raised: what is live is not touched, and the next publisher tries again.
@@ -188,8 +203,3 @@ class Publisher:
     def _seconds(self) -> int:
         """The server's clock: that of every publisher."""
         return int(self._server.client.time()[0])
-
-
-def _status(value: bytes | None) -> Status | None:
-    """Where a version stands, by what the log says of it."""
-    return entry_of(value).record.status if value else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -15,20 +16,22 @@ from redis.retry import Retry
 
 from serving._protocol import StoreError
 
-__all__ = ["PASSWORD_VARIABLE", "Client", "Pipeline", "Server"]
+__all__ = ["PASSWORD_VARIABLE", "Client", "Connection", "Pipeline", "Server"]
 
 # Any: redis-py declares each reply as text or bytes, by an option that no type shows. Ours are bytes.
 Client: TypeAlias = Any
 """A ``redis.Redis``."""
 Pipeline: TypeAlias = Any
 """A ``redis.client.Pipeline``."""
-
+Connection: TypeAlias = Any
+"""A ``redis.Connection``."""
 
 PASSWORD_VARIABLE = "REELFLOW_STORE_PASSWORD"
 _T = TypeVar("_T")
 _CONNECT_SECONDS = 5.0
 _REPLY_SECONDS = 30.0
 _LEAST_VERSION = (6, 2)
+_DATABASE = re.compile(r"/?|/[0-9]+/?")
 
 
 class Server:
@@ -106,6 +109,32 @@ class Server:
                     return result
 
     @contextmanager
+    def guarded(self, require: Callable[[Connection], None]) -> Iterator[Client]:
+        """Yield a client for writes that depend on what was found before.
+
+        A server that was restarted without its data, or another one in its place, is reached by new connections only.
+
+        Args:
+            require: asked with each connection when it is opened, also again; refuses where what was found does not hold.
+        """
+
+        def connected(connection: Connection) -> None:
+            connection.on_connect()
+            try:
+                require(connection)
+            except BaseException:
+                connection.disconnect()
+                raise
+
+        pool = self.client.connection_pool
+        options = {**pool.connection_kwargs, "redis_connect_func": connected}
+        client = redis.Redis(connection_pool=redis.ConnectionPool(pool.connection_class, **options))
+        try:
+            yield client
+        finally:
+            client.connection_pool.disconnect()
+
+    @contextmanager
     def translated(self, doing: str) -> Iterator[None]:
         """Turn the errors of Redis into ones that say what to do."""
         try:
@@ -137,7 +166,7 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     ),
     (
         exceptions.OutOfMemoryError,
-        "its maxmemory is reached; raise it or lower publish.keep_versions, then publish again; what was live still is",
+        "its maxmemory is reached; raise it or lower publish.keep_versions, then try again; what was live still is",
     ),
     (exceptions.ReadOnlyError, "found a replica, expected the primary server; mend store.url; what was live still is"),
     (exceptions.BusyLoadingError, "the server reads its data from disk after a start; wait, then try again"),
@@ -153,8 +182,14 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _told(url: str) -> str:
-    """Say where a server is, without who logs in and how."""
+    """Say where a server is, without who logs in and how.
+
+    Raises:
+        ValueError: a part of it may be the rest of a password, whose ``/``, ``?``, ``#`` or ``@`` was not escaped.
+    """
     parts = urlsplit(url)
+    if parts.fragment or "@" in parts.path + parts.query or (parts.scheme != "unix" and not _DATABASE.fullmatch(parts.path)):
+        raise ValueError("unexpected path")
     if parts.scheme == "unix":
         return f"unix://{parts.path}"
     return f"{parts.scheme}://{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path.rstrip('/')}"

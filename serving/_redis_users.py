@@ -43,7 +43,8 @@ def without(client: Client, keys: Keys, version: int, user_id: int) -> list[tupl
         first, _, last = bounds.partition(b" ")
         if bounds and int(first) <= user_id <= int(last):
             users = np.frombuffer(client.get(keys.piece(version, int(number))) or b"", "<i8")
-            found.append((int(number), users[users != user_id]))
+            if user_id in users:
+                found.append((int(number), users[users != user_id]))
     return found
 
 
@@ -81,7 +82,7 @@ def delete(client: Client, keys: Keys, version: int) -> None:
     for number, users in pieces(client, keys, version):
         for part in parts(len(users)):
             client.unlink(*keys.of_users(version, users[part].tolist()))
-        with client.pipeline(transaction=True) as pipe:
+        with client.pipeline(transaction=False) as pipe:
             pipe.unlink(keys.piece(version, number))
             pipe.hdel(keys.pieces(version), str(number))
             pipe.execute()

@@ -5,17 +5,31 @@ With a number of users and the version that it is to lie over it publishes a del
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from schemas.errors import ReelflowError
 from serving import _redis_layers, _redis_log, _redis_users
 from serving._redis import RedisStore
 from serving._redis_load import Load
+from serving._redis_publish import Publisher
 from tests.serving.builders import day, fallback, publication
 from tests.serving.publisher import batches, die
 
 LEASE_SECONDS = 1.0
+
+
+def stopped_before(step: Callable[..., object]) -> Callable[..., object]:
+    """A step before which the process is stopped from outside until it is told to go on."""
+
+    def stopped(*given: object, **options: object) -> object:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return step(*given, **options)
+
+    return stopped
 
 
 def main(url: str, number: str, generation: str, how: str, *sizes: str) -> int:
@@ -29,6 +43,10 @@ def main(url: str, number: str, generation: str, how: str, *sizes: str) -> int:
         _redis_layers.lay = die  # type: ignore[assignment]
     if how == "die-in-switch":
         _redis_log.Log.retire_old = die  # type: ignore[method-assign]
+    if how == "stop-before-switch":
+        Publisher._switch = stopped_before(Publisher._switch)  # type: ignore[assignment, method-assign]
+    if how == "stop-in-switch":
+        _redis_log.Log.retire_old = stopped_before(_redis_log.Log.retire_old)  # type: ignore[assignment, method-assign]
     if how == "die-switched":
         clear, times = _redis_layers.clear, iter(range(9))
         _redis_layers.clear = lambda *given: die() if next(times) else clear(*given)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import redis
+from redis import exceptions
 
 from schemas.errors import ReelflowError
-from serving import RecommendationReader
+from serving import RecommendationReader, _redis_users, _redis_values
 from serving._redis import RedisStore
-from tests.serving.builders import day, expected, publish, videos
+from serving._redis_load import Load
+from tests.serving.builders import day, expected, fallback, publication, publish, rows, videos
 from tests.serving.deltas import delta, of_hour
 from tests.serving.redis_publisher import LEASE_SECONDS
 from tests.serving.redis_server import RedisServer, running
@@ -148,6 +154,32 @@ class TestLeases:
         with server.client as client:
             assert client.exists("{reelflow}:lease:2") == 0
 
+    @pytest.mark.parametrize("how", ["stop-before-switch", "stop-in-switch"])
+    def test_publisher_that_wakes_while_its_lists_are_removed_does_not_switch(
+        self, server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        publish(store, 8, 1)
+        held_up = start(server, 9, 2, how)
+        stopped = os.waitpid(held_up.pid, os.WUNTRACED)[1]
+        assert os.WIFSTOPPED(stopped)
+        time.sleep(1.5 * LEASE_SECONDS)
+        ends, delete = [], _redis_users.delete
+
+        def woken(client: redis.Redis, keys: object, version: int) -> None:
+            if not ends:
+                held_up.send_signal(signal.SIGCONT)
+                ends.append((version, *finish(held_up)))
+            delete(client, keys, version)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(_redis_users, "delete", woken)
+        assert publish(store, 7, 3).status == "superseded"
+        ((version, code, _, error),) = ends
+        assert (version, code) == (2, 2)
+        assert "publication 2: found status failed, expected loading; another publisher took this one for dead" in error
+        assert [str(record.status) for record in store.publications()] == ["superseded", "failed", "live"]
+        assert videos(store) == expected(8, 1)
+        assert lists(server) == {1}
+
     def test_of_two_racing_processes_the_newer_wins(self, server: RedisServer, store: RedisStore) -> None:
         racers = {number: start(server, number, number, "run") for number in (9, 8)}
         ends = {number: finish(process) for number, process in racers.items()}
@@ -155,6 +187,140 @@ class TestLeases:
         assert ends[8][0] == 0, ends
         assert ends[8][1] in ("live", "superseded")
         assert videos(store, 1500) == expected(9, 9, 100)
+
+
+class TestDoubt:
+    """A switch of which the publisher cannot know whether it was done."""
+
+    def test_switch_that_was_done_stays_when_its_reply_is_lost(
+        self, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(store, 8, 1)
+        done, execute = [], redis.client.Pipeline._execute_transaction
+
+        def lost(pipe: redis.client.Pipeline, connection: redis.Connection, commands: list[object], *given: object) -> object:
+            replies = execute(pipe, connection, commands, *given)
+            if "LPUSH" in str(commands) and not done:
+                done.append(replies)
+                connection.disconnect()
+                raise exceptions.ConnectionError("Connection closed by server.")
+            return replies
+
+        monkeypatch.setattr(redis.client.Pipeline, "_execute_transaction", lost)
+        with pytest.raises(ReelflowError, match=r"cannot publish: Connection closed by server"):
+            publish(store, 9, 2)
+        assert [str(record.status) for record in store.publications()] == ["live", "retired"]
+        assert videos(store) == expected(9, 2)
+        assert [row.video_id - 500 for row in store.read_fallback("all", 9)] == expected(9, 2)
+        assert publish(store, 10, 3).status == "live"
+
+    def test_switch_that_comes_late_is_not_done(
+        self, server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        publish(store, 8, 1)
+        arrived, remove = threading.Event(), Load.remove
+
+        def slowly(load: Load) -> None:
+            remove(load)
+            assert arrived.wait(20)
+
+        monkeypatch.setattr(Load, "remove", slowly)
+        with _late(server.port, b"LPUSH", 1.5, arrived) as port:
+            through = RedisStore(f"redis://127.0.0.1:{port}/0?socket_timeout=0.7", grace_seconds=0)
+            with pytest.raises(ReelflowError, match=r"cannot publish: .*the server gave no answer in time"):
+                publish(through, 9, 2)
+            through.close()
+        assert [str(record.status) for record in store.publications()] == ["failed", "live"]
+        assert videos(store) == expected(8, 1)
+        assert lists(server) == {1}
+
+
+@contextmanager
+def _late(port: int, word: bytes, seconds: float, arrived: threading.Event) -> Iterator[int]:
+    """Stand before a port and keep what holds a word for a while, as a network that has to send it again; yields where."""
+
+    def copy(source: socket.socket, target: socket.socket, *, late: bool) -> None:
+        try:
+            while data := source.recv(1 << 20):
+                if late and word in data:
+                    time.sleep(seconds)
+                    target.sendall(data)
+                    time.sleep(0.2)  # until it is done
+                    arrived.set()
+                else:
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def serve() -> None:
+        while True:
+            try:
+                outer, _ = listener.accept()
+            except OSError:
+                return
+            inner = socket.create_connection(("127.0.0.1", port))
+            for source, target, late in ((outer, inner, True), (inner, outer, False)):
+                threading.Thread(target=copy, args=(source, target), kwargs={"late": late}, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+class TestLoss:
+    """The server loses its data while a version loads, and gives the version's number to another publisher."""
+
+    @pytest.fixture
+    def store(self, server: RedisServer) -> RedisStore:
+        return RedisStore(server.url)  # whose lease outlasts all this
+
+    def test_publisher_is_refused_while_the_other_one_loads(self, server: RedisServer, store: RedisStore) -> None:
+        others = []
+
+        def meanwhile() -> Iterator[pa.RecordBatch]:
+            yield from rows(9, 1, users=2_000, k=5)
+            server.stop()
+            server.start()
+            others.append(start(server, 8, 1, "wait"))
+            assert others[0].stdout.readline() == "waiting\n"  # type: ignore[union-attr]
+            yield from rows(9, 1, users=20_000, k=5, per_batch=5_000, first_user=3_000)
+
+        with pytest.raises(ReelflowError, match=r"publication 1: found no record of it in the store.*lost its data"):
+            store.publish(publication(9, 1), meanwhile(), fallback(9, 1), 3)
+        out, error = others[0].communicate("go on\n", timeout=60)
+        assert (others[0].returncode, out.strip()) == (0, "live"), error
+        self.is_whole(server, store)
+
+    def test_lists_that_are_on_their_way_do_not_mix_with_those_of_the_other_one(
+        self, server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ends, lock, encode = [], threading.Lock(), _redis_values.encode
+
+        def slowly(*given: object, **options: object) -> object:
+            with lock:
+                if not ends:
+                    server.stop()
+                    server.start()
+                    ends.append(finish(start(server, 8, 1, "run")))
+            return encode(*given, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(_redis_values, "encode", slowly)
+        with pytest.raises(ReelflowError, match=r"publication 1: found no record of it in the store.*lost its data"):
+            store.publish(publication(9, 1), rows(9, 1, users=3_000, k=5), fallback(9, 1), 3)
+        assert ends[0][:2] == (0, "live"), ends
+        self.is_whole(server, store)
+
+    def is_whole(self, server: RedisServer, store: RedisStore) -> None:
+        assert [(record.version, record.model_version, record.users) for record in store.publications()] == [
+            (1, "model-8-1", 1_500)
+        ]
+        assert {tuple(videos(store, user)) for user in range(1, 1_501)} == {tuple(expected(8, 1, 100))}
+        assert [row.video_id - 500 for row in store.read_fallback("all", 9)] == expected(8, 1)
+        with server.client as client:
+            users = {int(key.split(b":")[3]) for key in client.scan_iter("reelflow:list:*", count=1000)}
+        assert users == set(range(1, 1_501))
 
 
 def _read_until(url: str, stop: Callable[[], bool], published: Callable[[], int], report: Callable[[object], None]) -> None:

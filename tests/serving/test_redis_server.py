@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import socket
 import ssl
+import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,9 +55,27 @@ class TestUrls:
             store_at(url).live()
         assert "gl" not in str(caught.value).partition("expected")[0].replace("URL", "")
 
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://me:123/geheim@h:1/0",
+            "redis://me:123/4@h:1/0",
+            "redis://me:123#geheim@h:1/0",
+            "redis://me:123?geheim@h:1/0",
+            "redis://me:123?geheim=1@h:1/0",
+            "redis://h:1/geheim",
+            "unix://me:123/geheim@/run/redis.sock",
+        ],
+    )
+    def test_password_that_is_not_escaped_is_not_taken_for_a_place(self, url: str) -> None:
+        with pytest.raises(StoreError, match="not a URL of a Redis server: it cannot be taken apart") as caught:
+            store_at(url)
+        assert not {"geheim", "123", "me:"} & set(re.findall(r"geheim|123|me:", str(caught.value)))
+
     def test_where_it_is_is_told_without_who_logs_in(self) -> None:
         assert Server(f"redis://me:{'geheim'}@example.org/3").where == "redis://example.org:6379/3"
         assert Server("rediss://:geheim@[::1]:7000").where == "rediss://::1:7000"
+        assert Server("redis://me:ge%2Fhe%40im@h:1/0?socket_timeout=2").where == "redis://h:1/0"
         assert Server("unix://me:geheim@/run/redis.sock?db=1").where == "unix:///run/redis.sock"
 
 
@@ -150,6 +171,48 @@ class TestErrors:
             assert {key.split(b":")[2] for key in client.scan_iter("reelflow:*", count=1000)} == {b"1"}
             assert [str(record.status) for record in store.publications()] == ["failed", "live"]
             assert publish(store, 9, 3).status == "live"
+
+    @pytest.mark.parametrize(("use", "users"), [(lambda store: store.erase(3), 3_999), (RedisStore.rollback, 4_000)])
+    def test_rollback_and_erasure_make_room_in_full_memory(
+        self, server: RedisServer, use: Callable[[RedisStore], object], users: int
+    ) -> None:
+        store = RedisStore(server.url, grace_seconds=1)
+        for number in (8, 9, 10):
+            publish(store, number, keep=1, users=4_000)
+        assert [str(record.status) for record in store.publications()] == ["live", "retired", "removed"]
+        time.sleep(2.1)
+        with server.client as client:
+            assert client.exists("reelflow:list:1:1") == 1
+            client.config_set("maxmemory", int(client.info("memory")["used_memory"]) - 1_000_000)
+            use(store)
+            assert client.exists("reelflow:list:1:1") == 0
+        live = store.live()
+        assert live is not None
+        assert (live.version, live.users, live.rows) == (3 if users < 4_000 else 2, users, 5 * users)
+
+    def test_erasure_in_full_memory_removes_lists_at_once_and_the_rest_when_there_is_room(self, server: RedisServer) -> None:
+        store = RedisStore(server.url)
+        publish(store, 8)
+        delta(store, 1, (3, 4), base=1)
+        with server.client as client:
+            client.config_set("maxmemory", 1)
+            for _ in range(2):
+                with pytest.raises(
+                    ReelflowError, match=r"cannot take .*, whose lists are removed: .*is reached; raise it .*try again"
+                ):
+                    store.erase(3)
+                assert client.keys("reelflow:*:3") == []
+                assert store.read(3, 9) == []
+            with pytest.raises(ReelflowError, match=r"cannot roll back: .*maxmemory is reached; raise it .*try again"):
+                store.rollback()
+            assert store.erase(999) == []
+            client.config_set("maxmemory", 0)
+            assert [(erased.version, erased.rows) for erased in store.erase(3)] == [(1, 0), (2, 0)]
+            assert store.erase(3) == []
+            pieces = b"".join(client.get(key) or b"" for key in client.keys("reelflow:users:*"))
+        assert sorted(user for (user,) in struct.iter_unpack("<q", pieces)) == [1, 2, 4, 4, *range(5, 21)]
+        assert [record.users for record in store.publications()] == [19, 19]
+        assert publish(store, 9).status == "live"
 
     def test_replica_can_be_read_and_not_written(self, server: RedisServer, tmp_path: Path) -> None:
         for number in (7, 8):
