@@ -22,6 +22,7 @@ _LOG = logging.getLogger(__name__)
 
 _DROP_ATTEMPTS = 5
 _DROP_PAUSE_SECONDS = 0.05
+_MOST_ROWS = 2**31 - 1  # a rank's largest value, and a subscript's
 _SHOWN = ", ".join(f"l.{name}[:%(k)s]" for name in (col.VIDEO_ID, col.SCORE, col.SOURCES, col.REASON))
 _OF_DELTAS = (
     f"SELECT {_postgres_log.COLUMNS}, l.user_id, {_SHOWN} FROM live_lists AS c"
@@ -39,7 +40,7 @@ def of_users(connection: Connection, live: PublicationRecord, user_ids: Sequence
     """Return the first ``k`` rows of each of these users who has any, in one round trip."""
     found = connection.execute(
         _OF_ROOT if live.layers == 1 else _OF_ALL,
-        {"root": live.root, "users": list(user_ids), "k": k},
+        {"root": live.root, "users": list(user_ids), "k": min(k, _MOST_ROWS)},
         prepare=True,
         binary=True,
     )
@@ -74,7 +75,7 @@ def read_fallback(connection: Connection, version: int, segment: str, k: int) ->
     found = connection.execute(
         "SELECT rank, video_id, score, sources, reason FROM fallback_rows"
         " WHERE version = %s AND segment = %s ORDER BY rank LIMIT %s",
-        (version, segment, k),
+        (version, segment, min(k, _MOST_ROWS)),
         prepare=True,
         binary=True,
     )

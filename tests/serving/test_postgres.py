@@ -17,7 +17,7 @@ import pytest
 
 from schemas import SCORE_PARTS
 from schemas.errors import ReelflowError
-from serving import RecommendationReader, store_at
+from serving import RecommendationReader, _postgres_connection, store_at
 from serving._postgres import PostgresStore
 from tests.serving.builders import USERS, K, batch, day, expected, fallback, publication, publish, rows, video, videos
 from tests.serving.contract import Factory, StoreContract
@@ -207,8 +207,18 @@ class TestLoading:
     def test_a_text_with_nul_is_refused(self, store: PostgresStore) -> None:
         part = batch([(1, 1, 5)])
         part = part.set_column(5, part.schema.field("reason"), pa.array(["a\0b"]))
-        with pytest.raises(ReelflowError, match="holds no NUL in a text; nothing was published"):
+        refused = pytest.raises(ReelflowError, match="holds no NUL in a text; nothing was changed")
+        with refused:  # by the server
             store.publish(publication(8, 1), [part], fallback(8, 1), 3)
+        part = part.set_column(1, part.schema.field("rank"), pa.array([2], pa.int32()))
+        with refused:  # by psycopg
+            store.publish(publication(8, 1), [part], fallback(8, 1), 3)
+        publish(store, 8, 1)
+        with refused:
+            store.read_fallback("country=\0", 1)
+        with refused:
+            publish(store, 9, 2)
+            store.rollback(reason="\0")
 
     def test_analyze_does_not_look_into_lists(self, store: PostgresStore, postgres: Server) -> None:
         publish(store, 8, 1)
@@ -320,13 +330,35 @@ class TestConnections:
         with closing(PostgresStore(postgres.url("guarded"))) as right:
             assert right.live() is None
 
-    def test_url_that_cannot_be_read_is_reported_without_it(self) -> None:
-        with pytest.raises(ReelflowError, match="found a URL that libpq cannot read") as caught:
-            store_at("postgresql://user:secret@host/database?sslmodus=s3cret")
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "user:secret@host/database?sslmodus=s3cret",
+            "user:s3/cret@localhost:5432/videos",
+            "user:12/secret@localhost:5432/videos",
+            "user:/secret@localhost/videos",
+            "user:s3@cret@localhost:5432/videos",
+        ],
+    )
+    def test_url_that_cannot_be_read_is_reported_without_it(self, url: str) -> None:
+        with pytest.raises(
+            ReelflowError, match="found a URL that libpq cannot read.* percent-encode special characters"
+        ) as caught:
+            store_at(f"postgresql://{url}")
         assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__
-        assert "secret" not in str(caught.value)
-        assert "s3cret" not in str(caught.value)
+        assert caught.value.__context__ is None
+        assert "cret" not in str(caught.value)
+
+    @pytest.mark.parametrize("url", ["a:1,b:2/x", "a,b:5432/x", "user:%2F%40@a:5433/x", "/x?host=%2Frun%2Fpostgresql", ""])
+    def test_url_of_several_hosts_or_of_a_socket_is_read(self, url: str) -> None:
+        assert store_at(f"postgresql://{url}") is not None
+
+    def test_a_machine_that_vanishes_is_noticed_while_data_is_under_way(self, postgres: Server) -> None:
+        with closing(_postgres_connection.Server(postgres.url()).open_writer()) as connection:
+            assert connection.info.get_parameters()["tcp_user_timeout"] == "60000"
+        url = f"{postgres.url()}&tcp_user_timeout=5000"
+        with closing(_postgres_connection.Server(url).open_writer()) as connection:
+            assert connection.info.get_parameters()["tcp_user_timeout"] == "5000"
 
     @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
     def test_server_that_is_not_there_is_reported(self, scheme: str) -> None:
