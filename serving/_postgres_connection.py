@@ -1,7 +1,8 @@
 """Connections to PostgreSQL: how one is opened, what two publishers exclude each other by, and what errors mean to a person.
 
 Two kinds of advisory lock, both of :data:`LOCKS` in the store's own database. ``(LOCKS, 0)`` lasts for a transaction: what
-changes the log of versions takes it alone, what loads rows takes it shared. ``(LOCKS, version)`` lasts for a session: it is the
+changes the log of versions takes it alone, what loads rows takes it shared. Whoever has it is done soon: what takes long takes
+it last, and waits for nothing then that another such transaction may have. ``(LOCKS, version)`` lasts for a session: it is the
 lease of the publisher that loads this version. The server drops it when the connection ends, however it ends, so there is no
 timeout to tune and no clock to trust.
 """
@@ -21,11 +22,12 @@ from psycopg.conninfo import conninfo_to_dict
 from serving import _postgres_schema
 from serving._protocol import StoreError
 
-__all__ = ["LOCKS", "ReaderPool", "Server", "alone", "alongside"]
+__all__ = ["LOCKS", "LOCK_TIMEOUT", "ReaderPool", "Server", "alone", "alongside", "lock_beside"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 LOCKS = 0x52464C57  # "RFLW": tells our locks from those of other applications in the database
+LOCK_TIMEOUT = "60s"  # of a writer
 _CONNECTIONS = 16  # for reading, in one process; the server's own limit is 100 by default, for everybody
 _WAIT_SECONDS = 30.0
 
@@ -40,8 +42,8 @@ _DEFAULTS = {
 }
 _SESSION = "SET search_path = reelflow, pg_temp; SET TimeZone = 'UTC'; SET client_min_messages = warning; "
 _WRITER = (
-    "SET lock_timeout = '60s'; SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3; "
-    "SET tcp_user_timeout = '60s'"
+    f"SET lock_timeout = '{LOCK_TIMEOUT}'; SET tcp_user_timeout = '60s'; "
+    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 )
 # Every statement of a reader is a look-up by key, whatever its parameters: plan it once.
 _READER = "SET plan_cache_mode = force_generic_plan"
@@ -211,8 +213,13 @@ def alongside(connection: Connection) -> Iterator[None]:
     """
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit = off")
-        connection.execute("SELECT pg_advisory_xact_lock_shared(%s, 0)", (LOCKS,))
+        lock_beside(connection)
         yield
+
+
+def lock_beside(connection: Connection) -> None:
+    """Until the transaction ends nobody changes the log, but others may load."""
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s, 0)", (LOCKS,))
 
 
 def _given(url: str) -> dict[str, Any]:

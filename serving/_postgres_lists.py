@@ -16,7 +16,7 @@ from serving._postgres_connection import Connection
 from serving._postgres_schema import LISTED, STORAGE, relation, settled
 from serving._protocol import Erased, PublicationRecord, Recommendation, UserList
 
-__all__ = ["erase", "make_room", "of_users", "read_fallback", "read_row", "remove", "showing"]
+__all__ = ["erase", "erase_noted", "make_room", "of_users", "read_fallback", "read_row", "remove", "showing"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,14 +95,20 @@ def showing(connection: Connection, live: PublicationRecord, video_ids: Sequence
 
 
 def erase(connection: Connection, user_id: int) -> list[Erased]:
-    """Remove a user's lists from every version, and from what each says that its readers see."""
+    """Remove a user's lists from every version, and from what each says that its readers see.
+
+    Lists that are being loaded or packed at this moment are not seen yet, or locked, and nobody waits for them: the user is
+    noted, and :func:`erase_noted` removes them.
+    """
     versions = [(version,) for version in sorted(record.version for record in _postgres_log.records(connection))]
     own = {"user": user_id, "versions": [version for (version,) in versions]}
     held: dict[int, int] = {}
     for table in ("full_lists", "delta_lists"):
         held.update(
             connection.execute(
-                f"DELETE FROM {table} WHERE version = ANY(%(versions)s) AND user_id = %(user)s RETURNING version, rows", own
+                f"DELETE FROM {table} WHERE user_id = %(user)s AND version = ANY(ARRAY(SELECT version FROM {table}"
+                " WHERE version = ANY(%(versions)s) AND user_id = %(user)s FOR UPDATE SKIP LOCKED)) RETURNING version, rows",
+                own,
             ).fetchall()
         )
     kept = _postgres_layers.shows(connection, held)
@@ -113,11 +119,39 @@ def erase(connection: Connection, user_id: int) -> list[Erased]:
             " AND status IN ('live', 'retired', 'rolled_back', 'loading')",
             (rows, version),
         )
-    staged = connection.execute("DELETE FROM staged_rows WHERE user_id = %(user)s RETURNING version", own).fetchall()
+    staged = connection.execute(
+        "DELETE FROM staged_rows WHERE ctid = ANY(ARRAY(SELECT ctid FROM staged_rows WHERE version = ANY(%(versions)s)"
+        " AND user_id = %(user)s FOR UPDATE SKIP LOCKED)) RETURNING version",
+        own,
+    ).fetchall()
     for (version,) in staged:
         held[version] = held.get(version, 0) + 1
     connection.execute("DELETE FROM live_lists WHERE user_id = %(user)s", own)
+    connection.execute(
+        "INSERT INTO erased_users SELECT version, %(user)s FROM publication_log WHERE status = 'loading'"
+        " ON CONFLICT DO NOTHING",
+        own,
+    )
     return [Erased(version, rows) for version, rows in sorted(held.items())]
+
+
+def erase_noted(connection: Connection, version: int) -> None:
+    """Remove from a version what came, after their erasure, of users who were erased while it loaded."""
+    noted = connection.execute("SELECT user_id FROM erased_users WHERE version = %s", (version,)).fetchall()
+    if noted:
+        table = relation(version, delta=_postgres_log.record(connection, version).base is not None)
+        connection.execute(
+            f"WITH gone AS (DELETE FROM {table} WHERE version = %(version)s AND user_id = ANY(%(users)s::bigint[])"
+            " RETURNING rows) UPDATE publication_log AS p SET users = p.users - g.users, rows = p.rows - g.rows FROM"
+            " (SELECT count(*) AS users, coalesce(sum(rows), 0)::bigint AS rows FROM gone) AS g WHERE p.version = %(version)s",
+            {"version": version, "users": [user for (user,) in noted]},
+        )
+    _forget_loading(connection, version)
+
+
+def _forget_loading(connection: Connection, version: int) -> None:
+    for table in ("staged_rows", "loaded_parts", "erased_users"):
+        connection.execute(f"DELETE FROM {table} WHERE version = %s", (version,))
 
 
 def make_room(connection: Connection, version: int) -> None:
@@ -142,7 +176,7 @@ def remove(connection: Connection) -> None:
         with connection.transaction():
             connection.execute("SET LOCAL synchronous_commit = off")
             connection.execute("DELETE FROM fallback_rows WHERE version = %s", (version,))
-            connection.execute("DELETE FROM staged_rows WHERE version = %s", (version,))
+            _forget_loading(connection, version)
         if shown:
             continue
         if not delta:
@@ -178,4 +212,4 @@ def _drop(connection: Connection, version: int) -> None:
                     return
         except errors.LockNotAvailable:
             pass
-    _LOG.info("version %s: its lists are still being read; the next publication will remove them", version)
+    _LOG.info("version %s: its lists are still in use; the next publication will remove them", version)
