@@ -191,8 +191,9 @@ def _drop(connection: Connection, version: int) -> None:
     """Drop a partition, unless somebody may still read it; then the next publication will.
 
     Dropping a table, unlike deleting rows, also takes it from transactions that began before. So it waits until no session has
-    a snapshot from before the last version was let go of. And it does not queue for its lock for long: readers would queue
-    behind it.
+    a snapshot from before the last version that showed it was let go of, in this cluster: what a dump of another one brought
+    was let go of before anybody read here, and may look as if it were to come. And it does not queue for its lock for long:
+    readers would queue behind it.
     """
     for attempt in range(_DROP_ATTEMPTS):
         if attempt:
@@ -202,7 +203,9 @@ def _drop(connection: Connection, version: int) -> None:
                 connection.execute("SET LOCAL lock_timeout = '20ms'")
                 seen = connection.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-                    " AND age(backend_xmin) >= (SELECT age(max(removed_by)::xid) FROM publication_log)"
+                    " AND age(backend_xmin) >= (SELECT age(removed_by::xid) FROM publication_log WHERE root = %s"
+                    " AND removed_by < pg_snapshot_xmax(pg_current_snapshot()) ORDER BY removed_by DESC LIMIT 1)",
+                    (version,),
                 ).fetchone()
                 if seen == (0,):
                     connection.execute(

@@ -153,6 +153,47 @@ class TestRelations:
         publish(store, 9, 3, keep=0)
         assert postgres.partitions() == ["full_lists_3"]
 
+    def test_lists_that_a_delta_shows_stay_as_long_as_somebody_may_read_that(
+        self, store: PostgresStore, open_store: Factory, postgres: Server
+    ) -> None:
+        publish(store, 8, 1)
+        delta(store, 1, (3,), base=1)
+        publish(store, 9, 3, keep=1)
+        assert [record.status for record in store.publications()] == ["live", "retired", "removed"]
+        store.rollback(2)
+        with open_store().snapshot() as snapshot:
+            publish(store, 10, 4, keep=0)
+            for _ in range(2):
+                publish(store, 7)
+                assert postgres.partitions() == ["full_lists_1", "full_lists_3", "full_lists_4"]
+                assert [row.video_id for row in snapshot.read(1, 9)] == expected(8, 1)
+        publish(store, 7)
+        assert postgres.partitions() == ["full_lists_4"]
+
+    def test_only_lists_that_were_live_are_kept_for_somebody(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        with postgres.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT 1")
+            publish(store, 9, 2, keep=0)
+            with pytest.raises(ReelflowError, match="expected at least one"):
+                store.publish(publication(10, 3), [], fallback(10, 3), 3)
+            assert postgres.partitions() == ["full_lists_1", "full_lists_2"]
+
+    def test_a_dump_from_another_cluster_keeps_nothing(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        with postgres.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT 1")
+            publish(store, 9, 2, keep=0)
+        assert postgres.partitions() == ["full_lists_1", "full_lists_2"]
+        postgres.run("UPDATE reelflow.publication_log SET removed_by = '100000000' WHERE removed_by IS NOT NULL")
+        with postgres.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT 1")
+            publish(store, 7)
+            assert postgres.partitions() == ["full_lists_2"]
+
 
 class TestLoading:
     @pytest.fixture
