@@ -521,6 +521,9 @@ class TestRoles:
             "DELETE FROM recommendations",
             "DROP TABLE full_lists",
             "SELECT * FROM staged_rows",
+            "SELECT * FROM loaded_parts",
+            "SELECT * FROM erased_users",
+            "ALTER TABLE full_lists DISABLE ROW LEVEL SECURITY",
             "SELECT * FROM full_lists_1",
             "CREATE TABLE reelflow.mine (a integer)",
             "CREATE TABLE public.mine (a integer)",
@@ -531,6 +534,26 @@ class TestRoles:
             publish(writer, 8, 1)
         with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
             roles.run(sql, user="reelflow_reader")
+
+    @pytest.mark.parametrize("base", [None, 1])
+    def test_reader_sees_nothing_of_what_is_being_loaded(self, roles: Server, base: int | None) -> None:
+        def versions(user: str) -> set[int]:
+            tables = ("full_lists", "delta_lists", "fallback_rows")
+            sql = " UNION ".join(f"SELECT version FROM reelflow.{table}" for table in tables)
+            return {version for (version,) in roles.run(sql, user=user)}
+
+        with closing(PostgresStore(roles.url("reelflow_writer"))) as writer:
+            publish(writer, 8, 1)
+
+            def spread(version: int) -> int:
+                said = writer.load_part(version, "a", rows(9, 2))
+                assert (versions("reelflow_writer"), versions("reelflow_reader")) == ({1, 2}, {1})
+                return said
+
+            writer.publish_parts(replace(publication(9, 2), base=base), spread, fallback(9, 2), 3)
+            assert versions("reelflow_reader") == {1, 2}
+            writer.rollback()
+            assert versions("reelflow_reader") == {1, 2}
 
     def test_writer_cannot_do_anything_elsewhere(self, roles: Server) -> None:
         roles.run("DROP TABLE IF EXISTS public.payments")
