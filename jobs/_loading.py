@@ -61,7 +61,7 @@ def batches(files: Sequence[Path], erased: Erased) -> Iterator[pa.RecordBatch]:
 
 
 def _load_part(version: int, erased: Erased, files: Sequence[Path]) -> int:
-    """Load some files, in a worker; returns how many rows were handed in."""
+    """Load some files, in a worker; returns how many rows were handed in. The first one names them: no two runs have it."""
     store = open_store()
     if not isinstance(store, ParallelStore):
         raise StoreError(
@@ -69,6 +69,6 @@ def _load_part(version: int, erased: Erased, files: Sequence[Path]) -> int:
             "REELFLOW_STORE_URL for Spark's workers too"
         )
     try:
-        return store.load_part(version, batches(files, erased))
+        return store.load_part(version, str(files[0]), batches(files, erased))
     finally:
         store.close()

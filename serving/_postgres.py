@@ -79,11 +79,11 @@ class PostgresStore(SnapshotReads):
 
         return self._publish(publication, load, fallback, keep_versions)
 
-    def load_part(self, version: int, batches: Iterable[pa.RecordBatch]) -> int:
-        """Load some rows of a version, all or none of them; see :meth:`serving.ParallelStore.load_part`."""
+    def load_part(self, version: int, part: str, batches: Iterable[pa.RecordBatch]) -> int:
+        """Load some rows of a version, all or none of them, once; see :meth:`serving.ParallelStore.load_part`."""
         with self._writing("load a part") as connection:
             delta = _postgres_log.record(connection, version).base is not None
-            return _postgres_load.load_part(connection, version, batches, delta=delta)
+            return _postgres_load.load_part(connection, version, part, batches, delta=delta)
 
     def rollback(self, to_version: int | None = None, *, reason: str = "") -> PublicationRecord:
         """Make a kept version live again, mark every newer one as rolled back, and record it.
@@ -180,6 +180,7 @@ class PostgresStore(SnapshotReads):
             if not _postgres_log.is_newest(connection, publication):
                 _postgres_log.set_status(connection, version, Status.SUPERSEDED)
                 return Status.SUPERSEDED
+            _postgres_lists.erase_noted(connection, version)
             _postgres_log.activate(connection, version, self._now())
             _postgres_log.retire_old(connection, keep_versions)
             return Status.LIVE

@@ -1,7 +1,8 @@
 """Connections to PostgreSQL: how one is opened, what two publishers exclude each other by, and what errors mean to a person.
 
 Two kinds of advisory lock, both of :data:`LOCKS` in the store's own database. ``(LOCKS, 0)`` lasts for a transaction: what
-changes the log of versions takes it alone, what loads rows takes it shared. ``(LOCKS, version)`` lasts for a session: it is the
+changes the log of versions takes it alone, what loads rows takes it shared. Whoever has it is done soon: what takes long takes
+it last, and waits for nothing then that another such transaction may have. ``(LOCKS, version)`` lasts for a session: it is the
 lease of the publisher that loads this version. The server drops it when the connection ends, however it ends, so there is no
 timeout to tune and no clock to trust.
 """
@@ -21,19 +22,28 @@ from psycopg.conninfo import conninfo_to_dict
 from serving import _postgres_schema
 from serving._protocol import StoreError
 
-__all__ = ["LOCKS", "ReaderPool", "Server", "alone", "alongside"]
+__all__ = ["LOCKS", "LOCK_TIMEOUT", "ReaderPool", "Server", "alone", "alongside", "lock_beside"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 LOCKS = 0x52464C57  # "RFLW": tells our locks from those of other applications in the database
+LOCK_TIMEOUT = "60s"  # of a writer
 _CONNECTIONS = 16  # for reading, in one process; the server's own limit is 100 by default, for everybody
 _WAIT_SECONDS = 30.0
 
 # A machine that vanished is noticed after a minute instead of two hours, on both ends.
-_DEFAULTS = {"connect_timeout": "10", "keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+# Keepalives are sent while nothing is under way; what was sent and is not acknowledged has a limit of its own.
+_DEFAULTS = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 _SESSION = "SET search_path = reelflow, pg_temp; SET TimeZone = 'UTC'; SET client_min_messages = warning; "
 _WRITER = (
-    "SET lock_timeout = '60s'; SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+    f"SET lock_timeout = '{LOCK_TIMEOUT}'; SET tcp_user_timeout = '60s'; "
+    "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 )
 # Every statement of a reader is a look-up by key, whatever its parameters: plan it once.
 _READER = "SET plan_cache_mode = force_generic_plan"
@@ -44,14 +54,7 @@ class Server:
     """A database, by a URL that libpq understands. What the URL leaves out comes from the environment, as with ``psql``."""
 
     def __init__(self, url: str) -> None:
-        try:
-            given = conninfo_to_dict(url)
-        except psycopg.ProgrammingError:
-            # Neither the URL nor libpq's message is shown: both may hold the password.
-            raise StoreError(
-                "store postgresql://...: found a URL that libpq cannot read; expected postgresql://user@host:port/database; "
-                "mend store.url or REELFLOW_STORE_URL, and percent-encode special characters"
-            ) from None
+        given = _given(url)
         self._given = _DEFAULTS | {name: str(value) for name, value in given.items() if value is not None}
         self.name = _name(self._given)
 
@@ -210,8 +213,35 @@ def alongside(connection: Connection) -> Iterator[None]:
     """
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit = off")
-        connection.execute("SELECT pg_advisory_xact_lock_shared(%s, 0)", (LOCKS,))
+        lock_beside(connection)
         yield
+
+
+def lock_beside(connection: Connection) -> None:
+    """Until the transaction ends nobody changes the log, but others may load."""
+    connection.execute("SELECT pg_advisory_xact_lock_shared(%s, 0)", (LOCKS,))
+
+
+def _given(url: str) -> dict[str, Any]:
+    """What a URL says.
+
+    A password with a bare ``/`` or ``@`` ends too early, and the rest of it is taken for a port, a host or a database.
+
+    Raises:
+        StoreError: it cannot be read, or not as it was meant. Neither the URL nor libpq's message is shown: both may hold the
+            password.
+    """
+    with suppress(psycopg.ProgrammingError):
+        given = conninfo_to_dict(url)
+        ports = str(given.get("port") or "").split(",")  # one for each host
+        if all(port.isdecimal() for port in ports if port) and not any(
+            "@" in str(given.get(name)) for name in ("host", "dbname")
+        ):
+            return dict(given)
+    raise StoreError(
+        "store postgresql://...: found a URL that libpq cannot read; expected postgresql://user@host:port/database; "
+        "mend store.url or REELFLOW_STORE_URL, and percent-encode special characters"
+    )
 
 
 def _begin(connection: Connection, first: str) -> list[tuple[Any, ...]]:
@@ -231,6 +261,8 @@ def _name(given: dict[str, str]) -> str:
 
 
 def _advice(error: psycopg.Error, said: str) -> str:
+    if isinstance(error, psycopg.DataError) and not error.sqlstate:  # found by psycopg, before the server is asked
+        return _NUL
     if error.sqlstate:
         return next((text for code, text in _BY_CODE if error.sqlstate.startswith(code)), "see PostgreSQL's message")
     return next((text for word, text in _BY_WORD if word in said), _LOST)  # libpq's own errors have no code
@@ -240,6 +272,7 @@ _LOST = (
     "the server cannot be reached, or the connection was lost; look at the server and the network, then try again; "
     "what was live still is"
 )
+_NUL = "PostgreSQL holds no NUL in a text; nothing was changed: mend the text, or the stage that wrote it"
 _LOGIN = "mend the user, or the password in PGPASSWORD, PGPASSFILE or the service file"
 _RIGHTS = "expected the rights of reelflow_writer, or to read those of reelflow_reader; apply serving/postgres/roles.sql"
 _BY_CODE = (
@@ -247,7 +280,7 @@ _BY_CODE = (
     ("28", _LOGIN),
     ("3D000", "expected a database of that name; create it, or mend store.url"),
     ("42501", _RIGHTS),
-    ("22021", "PostgreSQL holds no NUL in a text; nothing was published: mend the stage that wrote the rows"),
+    ("22021", _NUL),
     ("25006", "the server is a standby or read-only; expected the primary: name it in store.url"),
     ("53100", "the server's disk is full; free some space and publish again; what was live still is"),
     ("53300", "the server has no connection left; raise max_connections, or close some"),

@@ -16,12 +16,13 @@ from serving._postgres_connection import Connection
 from serving._postgres_schema import LISTED, STORAGE, relation, settled
 from serving._protocol import Erased, PublicationRecord, Recommendation, UserList
 
-__all__ = ["erase", "make_room", "of_users", "read_fallback", "read_row", "remove", "showing"]
+__all__ = ["erase", "erase_noted", "make_room", "of_users", "read_fallback", "read_row", "remove", "showing"]
 
 _LOG = logging.getLogger(__name__)
 
 _DROP_ATTEMPTS = 5
 _DROP_PAUSE_SECONDS = 0.05
+_MOST_ROWS = 2**31 - 1  # a rank's largest value, and a subscript's
 _SHOWN = ", ".join(f"l.{name}[:%(k)s]" for name in (col.VIDEO_ID, col.SCORE, col.SOURCES, col.REASON))
 _OF_DELTAS = (
     f"SELECT {_postgres_log.COLUMNS}, l.user_id, {_SHOWN} FROM live_lists AS c"
@@ -39,7 +40,7 @@ def of_users(connection: Connection, live: PublicationRecord, user_ids: Sequence
     """Return the first ``k`` rows of each of these users who has any, in one round trip."""
     found = connection.execute(
         _OF_ROOT if live.layers == 1 else _OF_ALL,
-        {"root": live.root, "users": list(user_ids), "k": k},
+        {"root": live.root, "users": list(user_ids), "k": min(k, _MOST_ROWS)},
         prepare=True,
         binary=True,
     )
@@ -74,7 +75,7 @@ def read_fallback(connection: Connection, version: int, segment: str, k: int) ->
     found = connection.execute(
         "SELECT rank, video_id, score, sources, reason FROM fallback_rows"
         " WHERE version = %s AND segment = %s ORDER BY rank LIMIT %s",
-        (version, segment, k),
+        (version, segment, min(k, _MOST_ROWS)),
         prepare=True,
         binary=True,
     )
@@ -94,14 +95,20 @@ def showing(connection: Connection, live: PublicationRecord, video_ids: Sequence
 
 
 def erase(connection: Connection, user_id: int) -> list[Erased]:
-    """Remove a user's lists from every version, and from what each says that its readers see."""
+    """Remove a user's lists from every version, and from what each says that its readers see.
+
+    Lists that are being loaded or packed at this moment are not seen yet, or locked, and nobody waits for them: the user is
+    noted, and :func:`erase_noted` removes them.
+    """
     versions = [(version,) for version in sorted(record.version for record in _postgres_log.records(connection))]
     own = {"user": user_id, "versions": [version for (version,) in versions]}
     held: dict[int, int] = {}
     for table in ("full_lists", "delta_lists"):
         held.update(
             connection.execute(
-                f"DELETE FROM {table} WHERE version = ANY(%(versions)s) AND user_id = %(user)s RETURNING version, rows", own
+                f"DELETE FROM {table} WHERE user_id = %(user)s AND version = ANY(ARRAY(SELECT version FROM {table}"
+                " WHERE version = ANY(%(versions)s) AND user_id = %(user)s FOR UPDATE SKIP LOCKED)) RETURNING version, rows",
+                own,
             ).fetchall()
         )
     kept = _postgres_layers.shows(connection, held)
@@ -112,11 +119,39 @@ def erase(connection: Connection, user_id: int) -> list[Erased]:
             " AND status IN ('live', 'retired', 'rolled_back', 'loading')",
             (rows, version),
         )
-    staged = connection.execute("DELETE FROM staged_rows WHERE user_id = %(user)s RETURNING version", own).fetchall()
+    staged = connection.execute(
+        "DELETE FROM staged_rows WHERE ctid = ANY(ARRAY(SELECT ctid FROM staged_rows WHERE version = ANY(%(versions)s)"
+        " AND user_id = %(user)s FOR UPDATE SKIP LOCKED)) RETURNING version",
+        own,
+    ).fetchall()
     for (version,) in staged:
         held[version] = held.get(version, 0) + 1
     connection.execute("DELETE FROM live_lists WHERE user_id = %(user)s", own)
+    connection.execute(
+        "INSERT INTO erased_users SELECT version, %(user)s FROM publication_log WHERE status = 'loading'"
+        " ON CONFLICT DO NOTHING",
+        own,
+    )
     return [Erased(version, rows) for version, rows in sorted(held.items())]
+
+
+def erase_noted(connection: Connection, version: int) -> None:
+    """Remove from a version what came, after their erasure, of users who were erased while it loaded."""
+    noted = connection.execute("SELECT user_id FROM erased_users WHERE version = %s", (version,)).fetchall()
+    if noted:
+        table = relation(version, delta=_postgres_log.record(connection, version).base is not None)
+        connection.execute(
+            f"WITH gone AS (DELETE FROM {table} WHERE version = %(version)s AND user_id = ANY(%(users)s::bigint[])"
+            " RETURNING rows) UPDATE publication_log AS p SET users = p.users - g.users, rows = p.rows - g.rows FROM"
+            " (SELECT count(*) AS users, coalesce(sum(rows), 0)::bigint AS rows FROM gone) AS g WHERE p.version = %(version)s",
+            {"version": version, "users": [user for (user,) in noted]},
+        )
+    _forget_loading(connection, version)
+
+
+def _forget_loading(connection: Connection, version: int) -> None:
+    for table in ("staged_rows", "loaded_parts", "erased_users"):
+        connection.execute(f"DELETE FROM {table} WHERE version = %s", (version,))
 
 
 def make_room(connection: Connection, version: int) -> None:
@@ -141,7 +176,7 @@ def remove(connection: Connection) -> None:
         with connection.transaction():
             connection.execute("SET LOCAL synchronous_commit = off")
             connection.execute("DELETE FROM fallback_rows WHERE version = %s", (version,))
-            connection.execute("DELETE FROM staged_rows WHERE version = %s", (version,))
+            _forget_loading(connection, version)
         if shown:
             continue
         if not delta:
@@ -156,8 +191,9 @@ def _drop(connection: Connection, version: int) -> None:
     """Drop a partition, unless somebody may still read it; then the next publication will.
 
     Dropping a table, unlike deleting rows, also takes it from transactions that began before. So it waits until no session has
-    a snapshot from before the last version was let go of. And it does not queue for its lock for long: readers would queue
-    behind it.
+    a snapshot from before the last version that showed it was let go of, in this cluster: what a dump of another one brought
+    was let go of before anybody read here, and may look as if it were to come. And it does not queue for its lock for long:
+    readers would queue behind it.
     """
     for attempt in range(_DROP_ATTEMPTS):
         if attempt:
@@ -167,7 +203,9 @@ def _drop(connection: Connection, version: int) -> None:
                 connection.execute("SET LOCAL lock_timeout = '20ms'")
                 seen = connection.execute(
                     "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND pid <> pg_backend_pid()"
-                    " AND age(backend_xmin) >= (SELECT age(max(removed_by)::xid) FROM publication_log)"
+                    " AND age(backend_xmin) >= (SELECT age(removed_by::xid) FROM publication_log WHERE root = %s"
+                    " AND removed_by < pg_snapshot_xmax(pg_current_snapshot()) ORDER BY removed_by DESC LIMIT 1)",
+                    (version,),
                 ).fetchone()
                 if seen == (0,):
                     connection.execute(
@@ -177,4 +215,4 @@ def _drop(connection: Connection, version: int) -> None:
                     return
         except errors.LockNotAvailable:
             pass
-    _LOG.info("version %s: its lists are still being read; the next publication will remove them", version)
+    _LOG.info("version %s: its lists are still in use; the next publication will remove them", version)

@@ -8,6 +8,8 @@ there. So sorted input, which the pipeline writes, costs no statement but ``COPY
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,7 +22,7 @@ from psycopg.rows import dict_row
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from schemas import columns as col
 from serving import _checks, _postgres_log, _rules
-from serving._postgres_connection import Connection, alongside
+from serving._postgres_connection import LOCK_TIMEOUT, Connection, alongside, lock_beside
 from serving._postgres_copy import HEADER, TRAILER, encoded
 from serving._postgres_schema import LISTED, relation
 
@@ -38,24 +40,36 @@ def load(connection: Connection, version: int, batches: Iterable[pa.RecordBatch]
     Raises:
         StoreError: a row breaks a rule, or the version is not being loaded any more.
     """
-    said = _load(connection, version, batches, partial(_postgres_log.count, connection, version), delta=delta)
+    counted = partial(_postgres_log.count, connection, version)
+    said = _load(_Target(connection, version, delta, counted, partial(alongside, connection)), batches)
     settle(connection, version, delta=delta)
     return said
 
 
-def load_part(connection: Connection, version: int, batches: Iterable[pa.RecordBatch], *, delta: bool) -> int:
+def load_part(connection: Connection, version: int, part: str, batches: Iterable[pa.RecordBatch], *, delta: bool) -> int:
     """Write some of a version's rows, all or none of them, beside others that do; return how many were handed in.
 
-    What is staged is left to :func:`settle`.
+    A part that is there already, by its name, is not loaded again. What is staged is left to :func:`settle`.
+
+    The log is locked for the last statements only, for a part may take long. Until then the version's table cannot be dropped,
+    since rows are being copied to it; a version that was given up is refused at the end; and a user who was erased meanwhile is
+    noted, and goes with the switch.
 
     Raises:
         StoreError: a row breaks a rule, or the version is not being loaded any more.
     """
     counted: list[tuple[int, int]] = []
-    with alongside(connection):
+    with connection.transaction():
+        connection.execute("SET LOCAL synchronous_commit = off")
+        connection.execute("SET LOCAL lock_timeout = 0")  # for other parts, where they have the same users
         _postgres_log.refuse_unless_loading(connection, version)
-        said = _load(connection, version, batches, lambda users, rows: counted.append((users, rows)), delta=delta)
-        # Last, for it makes the other parts wait until this one is committed.
+        if (known := _postgres_log.enter_part(connection, version, part)) is not None:
+            return known
+        target = _Target(connection, version, delta, lambda *both: counted.append(both), connection.transaction)
+        said = _load(target, batches)
+        connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
+        lock_beside(connection)
+        _postgres_log.count_part(connection, version, part, said)
         _postgres_log.count(connection, version, sum(users for users, _ in counted), sum(rows for _, rows in counted))
     return said
 
@@ -70,15 +84,19 @@ def settle(connection: Connection, version: int, *, delta: bool) -> None:
         _settle(connection, version, delta=delta)
 
 
-def _load(
-    connection: Connection,
-    version: int,
-    batches: Iterable[pa.RecordBatch],
-    counted: Callable[[int, int], None],
-    *,
-    delta: bool,
-) -> int:
-    """Write rows and return how many there were; ``counted`` hears of the users and rows of lists that were packed."""
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where rows go: ``counted`` hears of the users and rows of lists that were packed, in the ``transaction`` that did."""
+
+    connection: Connection
+    version: int
+    delta: bool
+    counted: Callable[[int, int], None]
+    transaction: Callable[[], AbstractContextManager[object]]
+
+
+def _load(target: _Target, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write rows and return how many there were."""
     said = 0
     held: pa.Table | None = None  # the last list of what came, which may go on
     for chunk in _checks.chunks(batches, _TRANSACTION_ROWS):
@@ -86,9 +104,9 @@ def _load(
         said += chunk.num_rows
         end = int(_starts(table)[-1]) or table.num_rows
         held = table.slice(end) if end < table.num_rows else None
-        _write(connection, version, table.slice(0, end), said - table.num_rows, counted, delta=delta)
+        _write(target, table.slice(0, end), said - table.num_rows)
     if held is not None:
-        _write(connection, version, held, said - held.num_rows, counted, delta=delta)
+        _write(target, held, said - held.num_rows)
     return said
 
 
@@ -102,9 +120,7 @@ def load_fallback(connection: Connection, version: int, fallback: pa.Table) -> N
                 copy.write_row((version, *row))
 
 
-def _write(
-    connection: Connection, version: int, table: pa.Table, position: int, counted: Callable[[int, int], None], *, delta: bool
-) -> None:
+def _write(target: _Target, table: pa.Table, position: int) -> None:
     """Write rows, the first of which is the ``position``-th of all."""
     starts = _starts(table)
     whole = _whole(table, starts)
@@ -112,12 +128,12 @@ def _write(
     try:
         if whole.any():
             lists = table if whole.all() else table.filter(pa.array(np.repeat(whole, lengths)))
-            _pack(connection, version, lists, lengths[whole], counted, delta=delta)
+            _pack(target, lists, lengths[whole])
     except psycopg.errors.UniqueViolation:  # some of these users have a list already: it may have come in two pieces
         whole[:] = False
     if not whole.all():
         left = np.flatnonzero(np.repeat(~whole, lengths))
-        _stage(connection, version, table.take(pa.array(left)), position + left)
+        _stage(target, table.take(pa.array(left)), position + left)
 
 
 def _starts(table: pa.Table) -> npt.NDArray[np.int64]:
@@ -140,47 +156,44 @@ def _whole(table: pa.Table, starts: npt.NDArray[np.int64]) -> npt.NDArray[np.boo
     return whole
 
 
-def _pack(
-    connection: Connection,
-    version: int,
-    lists: pa.Table,
-    lengths: npt.NDArray[np.int64],
-    counted: Callable[[int, int], None],
-    *,
-    delta: bool,
-) -> None:
+def _pack(target: _Target, lists: pa.Table, lengths: npt.NDArray[np.int64]) -> None:
     """Copy whole lists."""
     starts = np.append(0, np.cumsum(lengths)[:-1])
-    statement = f"COPY {relation(version, delta=delta)} (version, user_id, rows, {_COLUMNS}) FROM STDIN (FORMAT binary)"
-    with alongside(connection), connection.cursor() as cursor:
-        _postgres_log.refuse_unless_loading(connection, version)  # before its table may be missing
+    version, table = target.version, relation(target.version, delta=target.delta)
+    statement = f"COPY {table} (version, user_id, rows, {_COLUMNS}) FROM STDIN (FORMAT binary)"
+    with target.transaction(), target.connection.cursor() as cursor:
+        _postgres_log.refuse_unless_loading(target.connection, version)  # before its table may be missing
         with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
             copy.write(HEADER)
             for first in range(0, len(starts), _SLICE_LISTS):
                 own = np.append(starts, lists.num_rows)[first : first + _SLICE_LISTS + 1]
                 copy.write(encoded(version, lists.slice(own[0], own[-1] - own[0]), own[:-1] - own[0]))
             copy.write(TRAILER)
-        counted(len(lengths), lists.num_rows)
+        target.counted(len(lengths), lists.num_rows)
 
 
-def _stage(connection: Connection, version: int, rows: pa.Table, positions: npt.NDArray[np.int64]) -> None:
+def _stage(target: _Target, rows: pa.Table, positions: npt.NDArray[np.int64]) -> None:
     columns = ", ".join(RECOMMENDATIONS.columns)
-    with alongside(connection), connection.cursor() as cursor:
-        _postgres_log.refuse_unless_loading(connection, version)
+    with target.transaction(), target.connection.cursor() as cursor:
+        _postgres_log.refuse_unless_loading(target.connection, target.version)
         with cursor.copy(f"COPY staged_rows (version, position, {columns}) FROM STDIN") as copy:
             for position, *row in zip(positions.tolist(), *_checks.values(rows), strict=True):
-                copy.write_row((version, position, *row))
+                copy.write_row((target.version, position, *row))
 
 
 def _settle(connection: Connection, version: int, *, delta: bool) -> None:
     """Judge and pack what was staged, together with what was packed of the same users.
+
+    It may take long and locks the log for its last statements only. A user who is erased meanwhile is noted, and what is packed
+    of them nevertheless goes with the switch. So lists are counted as they are packed, not as they were judged.
 
     Raises:
         StoreError: a rank stands twice, ranks have a gap, or a user has a video twice.
     """
     table = relation(version, delta=delta)
     own = {"version": version}
-    with alongside(connection), connection.cursor(row_factory=dict_row) as cursor:
+    with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute("SET LOCAL synchronous_commit = off")
         packed = cursor.execute(
             f"WITH gone AS (DELETE FROM {table} AS l WHERE version = %(version)s AND user_id IN"
             f" (SELECT user_id FROM staged_rows WHERE version = %(version)s) RETURNING l.*), back AS ("
@@ -204,21 +217,23 @@ def _settle(connection: Connection, version: int, *, delta: bool) -> None:
             " WHERE first_rank <> 1 OR last_rank <> rows OR distinct_videos <> rows ORDER BY user_id LIMIT %(shown)s",
             own | {"shown": _checks.SHOWN},
         ).fetchall()
-        users = _postgres_log.record(connection, version).users - packed["users"]
-        staged = cursor.execute(f"SELECT count(*) AS users, coalesce(sum(rows), 0)::bigint AS rows FROM ({_JUDGED}) AS s", own)
-        total = staged.fetchone()
-        assert total is not None
         if broken:
-            number = broken[0]["broken"]
+            staged = cursor.execute(f"SELECT count(*) AS users FROM ({_JUDGED}) AS s", own).fetchone()
+            assert staged is not None
+            users = _postgres_log.record(connection, version).users - packed["users"] + staged["users"]
             first = [{name: value for name, value in row.items() if name != "broken"} for row in broken]
-            _rules.refuse_broken(number, users + total["users"], first)
+            _rules.refuse_broken(broken[0]["broken"], users, first)
         arrays = ", ".join(f"array_agg({field.name} ORDER BY rank)" for field in LISTED)
-        cursor.execute(
-            f"INSERT INTO {table} (version, user_id, rows, {_COLUMNS}) SELECT version, user_id, count(*), {arrays}"
-            " FROM staged_rows WHERE version = %(version)s GROUP BY version, user_id",
+        total = cursor.execute(
+            f"WITH made AS (INSERT INTO {table} (version, user_id, rows, {_COLUMNS})"
+            f" SELECT version, user_id, count(*), {arrays}"
+            " FROM staged_rows WHERE version = %(version)s GROUP BY version, user_id RETURNING rows)"
+            " SELECT count(*) AS users, coalesce(sum(rows), 0)::bigint AS rows FROM made",
             own,
-        )
+        ).fetchone()
+        assert total is not None
         cursor.execute("DELETE FROM staged_rows WHERE version = %(version)s", own)
+        lock_beside(connection)
         _postgres_log.count(connection, version, total["users"] - packed["users"], total["rows"] - packed["rows"])
 
 

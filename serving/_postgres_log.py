@@ -17,7 +17,9 @@ __all__ = [
     "activate",
     "bury",
     "count",
+    "count_part",
     "enter",
+    "enter_part",
     "is_newest",
     "live",
     "of_row",
@@ -137,6 +139,26 @@ def count(connection: Connection, version: int, users: int, rows: int) -> None:
     )
     if not done.rowcount:
         refuse_unless_loading(connection, version)
+
+
+def enter_part(connection: Connection, version: int, part: str) -> int | None:
+    """Note that a part is being loaded, in the transaction that does; its rows where it is there already.
+
+    One that somebody else is loading, who was given up or is too slow, is waited for.
+    """
+    entered = connection.execute(
+        "INSERT INTO loaded_parts (version, part) VALUES (%s, %s) ON CONFLICT DO NOTHING", (version, part)
+    )
+    if entered.rowcount:
+        return None
+    row = connection.execute("SELECT rows FROM loaded_parts WHERE version = %s AND part = %s", (version, part)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def count_part(connection: Connection, version: int, part: str, rows: int) -> None:
+    """Note how many rows of a part were handed in."""
+    connection.execute("UPDATE loaded_parts SET rows = %s WHERE version = %s AND part = %s", (rows, version, part))
 
 
 def set_status(connection: Connection, version: int, status: Status) -> None:

@@ -87,6 +87,16 @@ _TABLES = (
         position bigint NOT NULL,
         {", ".join(_column(field) for field in RECOMMENDATIONS.fields)}
     )""",
+    # Of a version that loads: the parts that are in it, so that one that is tried again is not loaded twice; and the users who
+    # were erased meanwhile, whose rows may come with a part that was begun before.
+    """
+    CREATE TABLE loaded_parts (
+        version integer NOT NULL,
+        part    text NOT NULL,
+        rows    bigint NOT NULL DEFAULT 0,
+        PRIMARY KEY (version, part)
+    )""",
+    "CREATE TABLE erased_users (version integer NOT NULL, user_id bigint NOT NULL, PRIMARY KEY (version, user_id))",
     "CREATE INDEX staged_users ON staged_rows (version, user_id, rank)",
     f"""
     CREATE TABLE fallback_rows (

@@ -345,10 +345,16 @@ class ParallelStore(ServingStore, Protocol):
             StoreError: the rows break a rule, or the store cannot be written. What was live before still is.
         """
 
-    def load_part(self, version: int, batches: Iterable[pa.RecordBatch]) -> int:
+    def load_part(self, version: int, part: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Load some rows of a version that is being published, all or none of them; returns how many were handed in.
 
-        What fails may be tried again. A user's rows may lie in several parts; that is slower.
+        It may be tried again, whether it failed or not. A user's rows may lie in several parts; that is slower.
+
+        Args:
+            version: what ``spread`` was given.
+            part: the name of this part, by which it is known when it comes again; then nothing is loaded, and ``batches`` are
+                not consumed.
+            batches: rows of ``schemas.RECOMMENDATIONS``.
 
         Raises:
             StoreError: a row breaks a rule, the version is not being published any more, or the store cannot be written.

@@ -424,6 +424,12 @@ class StoreContract:
             with pytest.raises(ReelflowError, match="k = 0"):
                 snapshot.read_lists([1], 0)
 
+    def test_more_may_be_asked_for_than_any_list_has(self, store: ServingStore) -> None:
+        publish(store, 8, 1)
+        for k in (2**31 - 1, 2**31, 2**40):
+            assert [row.video_id for row in store.read(1, k)] == expected(8, 1)
+            assert len(store.read_fallback("all", k)) == K
+
     # ---- erasing
 
     def test_erased_user_is_in_no_version(self, store: ServingStore, other: ServingStore) -> None:

@@ -67,6 +67,13 @@ class Server:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def await_one_who_waits(self, kind: str) -> None:
+        """Wait until a session waits for a lock of this kind."""
+        deadline = time.monotonic() + 10
+        while not self.run("SELECT pid FROM pg_locks WHERE NOT granted AND locktype = %s", kind):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def partitions(self) -> list[str]:
         """The tables in which full publications have their lists."""
         found = self.run("SELECT inhrelid::regclass::text FROM pg_inherits ORDER BY inhrelid")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +18,7 @@ import pytest
 
 from schemas import SCORE_PARTS
 from schemas.errors import ReelflowError
-from serving import RecommendationReader, store_at
+from serving import RecommendationReader, _postgres_connection, _postgres_lists, store_at
 from serving._postgres import PostgresStore
 from tests.serving.builders import USERS, K, batch, day, expected, fallback, publication, publish, rows, video, videos
 from tests.serving.contract import Factory, StoreContract
@@ -152,6 +153,47 @@ class TestRelations:
         publish(store, 9, 3, keep=0)
         assert postgres.partitions() == ["full_lists_3"]
 
+    def test_lists_that_a_delta_shows_stay_as_long_as_somebody_may_read_that(
+        self, store: PostgresStore, open_store: Factory, postgres: Server
+    ) -> None:
+        publish(store, 8, 1)
+        delta(store, 1, (3,), base=1)
+        publish(store, 9, 3, keep=1)
+        assert [record.status for record in store.publications()] == ["live", "retired", "removed"]
+        store.rollback(2)
+        with open_store().snapshot() as snapshot:
+            publish(store, 10, 4, keep=0)
+            for _ in range(2):
+                publish(store, 7)
+                assert postgres.partitions() == ["full_lists_1", "full_lists_3", "full_lists_4"]
+                assert [row.video_id for row in snapshot.read(1, 9)] == expected(8, 1)
+        publish(store, 7)
+        assert postgres.partitions() == ["full_lists_4"]
+
+    def test_only_lists_that_were_live_are_kept_for_somebody(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        with postgres.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT 1")
+            publish(store, 9, 2, keep=0)
+            with pytest.raises(ReelflowError, match="expected at least one"):
+                store.publish(publication(10, 3), [], fallback(10, 3), 3)
+            assert postgres.partitions() == ["full_lists_1", "full_lists_2"]
+
+    def test_a_dump_from_another_cluster_keeps_nothing(self, store: PostgresStore, postgres: Server) -> None:
+        publish(store, 8, 1)
+        with postgres.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT 1")
+            publish(store, 9, 2, keep=0)
+        assert postgres.partitions() == ["full_lists_1", "full_lists_2"]
+        postgres.run("UPDATE reelflow.publication_log SET removed_by = '100000000' WHERE removed_by IS NOT NULL")
+        with postgres.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT 1")
+            publish(store, 7)
+            assert postgres.partitions() == ["full_lists_2"]
+
 
 class TestLoading:
     @pytest.fixture
@@ -207,8 +249,18 @@ class TestLoading:
     def test_a_text_with_nul_is_refused(self, store: PostgresStore) -> None:
         part = batch([(1, 1, 5)])
         part = part.set_column(5, part.schema.field("reason"), pa.array(["a\0b"]))
-        with pytest.raises(ReelflowError, match="holds no NUL in a text; nothing was published"):
+        refused = pytest.raises(ReelflowError, match="holds no NUL in a text; nothing was changed")
+        with refused:  # by the server
             store.publish(publication(8, 1), [part], fallback(8, 1), 3)
+        part = part.set_column(1, part.schema.field("rank"), pa.array([2], pa.int32()))
+        with refused:  # by psycopg
+            store.publish(publication(8, 1), [part], fallback(8, 1), 3)
+        publish(store, 8, 1)
+        with refused:
+            store.read_fallback("country=\0", 1)
+        with refused:
+            publish(store, 9, 2)
+            store.rollback(reason="\0")
 
     def test_analyze_does_not_look_into_lists(self, store: PostgresStore, postgres: Server) -> None:
         publish(store, 8, 1)
@@ -320,13 +372,35 @@ class TestConnections:
         with closing(PostgresStore(postgres.url("guarded"))) as right:
             assert right.live() is None
 
-    def test_url_that_cannot_be_read_is_reported_without_it(self) -> None:
-        with pytest.raises(ReelflowError, match="found a URL that libpq cannot read") as caught:
-            store_at("postgresql://user:secret@host/database?sslmodus=s3cret")
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "user:secret@host/database?sslmodus=s3cret",
+            "user:s3/cret@localhost:5432/videos",
+            "user:12/secret@localhost:5432/videos",
+            "user:/secret@localhost/videos",
+            "user:s3@cret@localhost:5432/videos",
+        ],
+    )
+    def test_url_that_cannot_be_read_is_reported_without_it(self, url: str) -> None:
+        with pytest.raises(
+            ReelflowError, match=r"found a URL that libpq cannot read.* percent-encode special characters"
+        ) as caught:
+            store_at(f"postgresql://{url}")
         assert caught.value.__cause__ is None
-        assert caught.value.__suppress_context__
-        assert "secret" not in str(caught.value)
-        assert "s3cret" not in str(caught.value)
+        assert caught.value.__context__ is None
+        assert "cret" not in str(caught.value)
+
+    @pytest.mark.parametrize("url", ["a:1,b:2/x", "a,b:5432/x", "user:%2F%40@a:5433/x", "/x?host=%2Frun%2Fpostgresql", ""])
+    def test_url_of_several_hosts_or_of_a_socket_is_read(self, url: str) -> None:
+        assert store_at(f"postgresql://{url}") is not None
+
+    def test_a_machine_that_vanishes_is_noticed_while_data_is_under_way(self, postgres: Server) -> None:
+        with closing(_postgres_connection.Server(postgres.url()).open_writer()) as connection:
+            assert connection.info.get_parameters()["tcp_user_timeout"] == "60000"
+        url = f"{postgres.url()}&tcp_user_timeout=5000"
+        with closing(_postgres_connection.Server(url).open_writer()) as connection:
+            assert connection.info.get_parameters()["tcp_user_timeout"] == "5000"
 
     @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
     def test_server_that_is_not_there_is_reported(self, scheme: str) -> None:
@@ -447,6 +521,9 @@ class TestRoles:
             "DELETE FROM recommendations",
             "DROP TABLE full_lists",
             "SELECT * FROM staged_rows",
+            "SELECT * FROM loaded_parts",
+            "SELECT * FROM erased_users",
+            "ALTER TABLE full_lists DISABLE ROW LEVEL SECURITY",
             "SELECT * FROM full_lists_1",
             "CREATE TABLE reelflow.mine (a integer)",
             "CREATE TABLE public.mine (a integer)",
@@ -457,6 +534,26 @@ class TestRoles:
             publish(writer, 8, 1)
         with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ObjectNotInPrerequisiteState)):
             roles.run(sql, user="reelflow_reader")
+
+    @pytest.mark.parametrize("base", [None, 1])
+    def test_reader_sees_nothing_of_what_is_being_loaded(self, roles: Server, base: int | None) -> None:
+        def versions(user: str) -> set[int]:
+            tables = ("full_lists", "delta_lists", "fallback_rows")
+            sql = " UNION ".join(f"SELECT version FROM reelflow.{table}" for table in tables)
+            return {version for (version,) in roles.run(sql, user=user)}
+
+        with closing(PostgresStore(roles.url("reelflow_writer"))) as writer:
+            publish(writer, 8, 1)
+
+            def spread(version: int) -> int:
+                said = writer.load_part(version, "a", rows(9, 2))
+                assert (versions("reelflow_writer"), versions("reelflow_reader")) == ({1, 2}, {1})
+                return said
+
+            writer.publish_parts(replace(publication(9, 2), base=base), spread, fallback(9, 2), 3)
+            assert versions("reelflow_reader") == {1, 2}
+            writer.rollback()
+            assert versions("reelflow_reader") == {1, 2}
 
     def test_writer_cannot_do_anything_elsewhere(self, roles: Server) -> None:
         roles.run("DROP TABLE IF EXISTS public.payments")
@@ -486,8 +583,18 @@ class TestRoles:
             roles.run("DROP ROLE stranger")
 
 
+def _unread() -> Iterator[pa.RecordBatch]:
+    raise AssertionError("these batches were to be left alone")
+    yield
+
+
 class TestParts:
     """Publications that are loaded by many at once."""
+
+    @pytest.fixture
+    def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Writers wait for locks only so long."""
+        monkeypatch.setattr("serving._postgres_connection._WRITER", "SET lock_timeout = '100ms'")
 
     def test_parts_that_are_loaded_at_once_are_one_publication(self, store: PostgresStore, open_store: Factory) -> None:
         publish(store, 8, 1)
@@ -495,7 +602,7 @@ class TestParts:
 
         def part(version: int, number: int) -> int:
             mine = rows(9, 2, users=500, k=20, per_batch=100, first_user=1 + 500 * number)
-            loaded = open_store().load_part(version, mine)  # type: ignore[attr-defined]
+            loaded = open_store().load_part(version, str(number), mine)  # type: ignore[attr-defined]
             seen.append(videos(store))
             return int(loaded)
 
@@ -515,18 +622,117 @@ class TestParts:
 
         def spread(version: int) -> int:
             with pytest.raises(RuntimeError, match="this worker broke"):
-                store.load_part(version, broken())
+                store.load_part(version, "a", broken())
             assert postgres.run("SELECT users, rows FROM reelflow.publication_log") == [(0, 0)]
-            return store.load_part(version, rows(8, 1, users=600, k=100, per_batch=600))
+            return store.load_part(version, "a", rows(8, 1, users=600, k=100, per_batch=600))
 
         assert store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3).rows == 60_000
         assert videos(store, 600) == expected(8, 1, 100)
+
+    def test_a_part_that_is_tried_again_after_it_was_committed_is_not_loaded_twice(
+        self, store: PostgresStore, postgres: Server
+    ) -> None:
+        def spread(version: int) -> int:
+            for part, first in (("a", 1), ("b", 11)):
+                assert store.load_part(version, part, rows(8, 1, users=10, first_user=first)) == 10 * K
+            return store.load_part(version, "a", _unread()) + store.load_part(version, "b", _unread())
+
+        result = store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3)
+        assert (result.users, result.rows) == (20, 20 * K)
+        assert [videos(store, user) for user in (1, 20)] == [expected(8, 1)] * 2
+        assert postgres.run("SELECT count(*) FROM reelflow.loaded_parts") == [(0,)]
+
+    @pytest.mark.parametrize("breaks", [False, True])
+    @pytest.mark.usefixtures("impatient")
+    def test_of_two_that_load_the_same_part_one_waits_for_the_other(
+        self, store: PostgresStore, open_store: Factory, postgres: Server, breaks: bool
+    ) -> None:
+        def spread(version: int) -> int:
+            with ThreadPoolExecutor(1) as pool:
+
+                def first() -> Iterator[pa.RecordBatch]:
+                    yield from rows(8, 1)
+                    again = rows(8, 1) if breaks else _unread()
+                    second.append(pool.submit(open_store().load_part, version, "a", again))  # type: ignore[attr-defined]
+                    postgres.await_one_who_waits("transactionid")
+                    time.sleep(0.2)  # longer than a writer waits for a lock
+                    if breaks:
+                        raise RuntimeError("the disk of this worker broke")
+
+                second: list[Future[int]] = []
+                with pytest.raises(RuntimeError, match="this worker broke") if breaks else nullcontext():
+                    assert store.load_part(version, "a", first()) == USERS * K
+                return second[0].result()
+
+        assert store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3).rows == USERS * K
+        assert videos(store) == expected(8, 1)
+
+    @pytest.mark.parametrize("base", [None, 2])
+    @pytest.mark.usefixtures("impatient")
+    def test_a_part_that_takes_long_keeps_nobody_waiting(
+        self, store: PostgresStore, open_store: Factory, postgres: Server, monkeypatch: pytest.MonkeyPatch, base: int | None
+    ) -> None:
+        """A user who is erased meanwhile does not come back with it, nor with one that comes later."""
+        monkeypatch.setattr("serving._postgres_load._TRANSACTION_ROWS", 500)
+        other = open_store()
+        publish(store, 8, 1)
+        publish(store, 9, 2)
+
+        def long() -> Iterator[pa.RecordBatch]:
+            yield from rows(10, 3, users=200)
+            assert other.rollback(1).version == 1
+            assert other.rollback(2).version == 2
+            assert [(one.version, one.rows) for one in other.erase(3)] == [(1, K), (2, K)]
+            assert publish(other, 7, 1).status == "superseded"
+            yield from rows(10, 3, users=200, first_user=201)
+
+        def spread(version: int) -> int:
+            said = store.load_part(version, "a", long()) + store.load_part(version, "b", rows(10, 3, 5, first_user=401))
+            assert postgres.run("SELECT version, user_id FROM reelflow.erased_users") == [(3, 3)]
+            return said
+
+        known = replace(publication(10, 3), base=base)
+        assert store.publish_parts(known, spread, fallback(10, 3), 3).status == "live"
+        found = store.live()
+        assert found is not None
+        assert (found.users, found.rows) == (404, 404 * K)
+        assert [videos(other, user) for user in (2, 3, 4, 405)] == [expected(10, 3), [], expected(10, 3), expected(10, 3)]
+        assert postgres.run("SELECT count(*) FROM reelflow.erased_users") == [(0,)]
+
+    def test_a_user_who_is_erased_while_lists_are_packed_is_not_published(
+        self, store: PostgresStore, open_store: Factory, postgres: Server
+    ) -> None:
+        """User 1 has a list that was packed and rows that were staged, user 2 staged rows only."""
+        with closing(_postgres_connection.Server(postgres.url()).open_writer()) as own, ThreadPoolExecutor(1) as pool:
+            held = threading.Event()
+
+            def erase() -> list[tuple[int, int]]:
+                with _postgres_connection.alone(own):
+                    held.set()
+                    postgres.await_one_who_waits("advisory")  # all is packed, and not committed
+                    return [(one.version, one.rows) for user in (1, 2) for one in _postgres_lists.erase(own, user)]
+
+            def spread(version: int) -> int:
+                ranks = (((1, 1), (1, 2), (3, 1)), ((1, 4), (1, 3), (2, 2), (2, 1)))
+                parts = [[batch([(user, rank, video(8, 1, rank)) for user, rank in part])] for part in ranks]
+                said = sum(open_store().load_part(version, str(place), part) for place, part in enumerate(parts))  # type: ignore[attr-defined]
+                erased.append(pool.submit(erase))
+                assert held.wait(10)
+                return said
+
+            erased: list[Future[list[tuple[int, int]]]] = []
+            assert store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3).status == "live"
+            assert erased[0].result() == []
+        found = store.live()
+        assert found is not None
+        assert (found.users, found.rows) == (1, 1)
+        assert [videos(store, user) for user in (1, 2, 3)] == [[], [], expected(8, 1, 1)]
 
     def test_a_list_that_lies_in_two_parts_is_put_together(self, store: PostgresStore) -> None:
         def spread(version: int) -> int:
             second = [batch([(1, 3, video(8, 1, 3)), (2, 1, video(8, 1, 1))])]
             first = [batch([(1, rank, video(8, 1, rank)) for rank in (1, 2)])]
-            return store.load_part(version, second) + store.load_part(version, first)
+            return store.load_part(version, "b", second) + store.load_part(version, "a", first)
 
         result = store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3)
         assert (result.users, result.rows) == (2, 4)
@@ -544,7 +750,7 @@ class TestParts:
         self, store: PostgresStore, parts: list[list[tuple[int, int, int]]], message: str
     ) -> None:
         def spread(version: int) -> int:
-            return sum(store.load_part(version, [batch(values)]) for values in parts)
+            return sum(store.load_part(version, str(number), [batch(values)]) for number, values in enumerate(parts))
 
         with pytest.raises(ReelflowError, match=message):
             store.publish_parts(publication(8, 1), spread, fallback(8, 1), 3)
@@ -553,18 +759,18 @@ class TestParts:
     def test_rows_that_were_said_and_not_loaded_are_missed(self, store: PostgresStore) -> None:
         with pytest.raises(ReelflowError, match="found 3 recommendations in the store, expected 5"):
             store.publish_parts(
-                publication(8, 1), lambda version: 2 + store.load_part(version, rows(8, 1, 1, 3)), fallback(8, 1), 3
+                publication(8, 1), lambda version: 2 + store.load_part(version, "a", rows(8, 1, 1, 3)), fallback(8, 1), 3
             )
 
     def test_a_version_that_is_not_published_any_more_takes_no_part(self, store: PostgresStore) -> None:
         publish(store, 8, 1)
         with pytest.raises(ReelflowError, match="publication 1: found status live, expected loading"):
-            store.load_part(1, rows(8, 1))
+            store.load_part(1, "a", rows(8, 1))
 
     def test_a_delta_may_come_in_parts(self, store: PostgresStore) -> None:
         publish(store, 8, 1)
         known = replace(publication(9, 2), base=1)
-        result = store.publish_parts(known, lambda version: store.load_part(version, rows(9, 2, 3)), fallback(9, 2), 3)
+        result = store.publish_parts(known, lambda version: store.load_part(version, "a", rows(9, 2, 3)), fallback(9, 2), 3)
         assert (result.status, result.users) == ("live", 3)
         assert (videos(store, 3), videos(store, 4)) == (expected(9, 2), expected(8, 1))
 
