@@ -149,7 +149,7 @@ function parts(found) {
   return [
     h("h3", {}, `Score ${found.score.toFixed(3)}`),
     known.length ? h("ul", { class: "bars" }, bars) : h("p", { class: "remark" }, "This publication does not say what the score is made of."),
-    known.length && Math.abs(penalty) > 0.0005 ? h("p", { class: "remark" }, `${signed(penalty)} by rules`) : null,
+    known.length && Math.abs(penalty) > 0.0005 ? h("p", { class: "remark" }, `${signed(penalty)}, penalties of rules`) : null,
     h("h3", {}, "Rules"),
     moves.length ? h("ul", { class: "sources" }, moves) : h("p", { class: "remark" }, "No rule moved it."),
   ].filter(Boolean);
