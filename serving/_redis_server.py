@@ -51,6 +51,7 @@ class Server:
                 **({"password": password} if password else {}),
                 socket_connect_timeout=_CONNECT_SECONDS,
                 socket_timeout=_REPLY_SECONDS,
+                driver_info=None,  # not asked for: servers before 7.2 do not know the command, and its name in an ACL
                 # A command that was sent may have been done: what to do again is decided above, by what is found then.
                 retry=Retry(NoBackoff(), 0),
             )
