@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LISTED", "SCHEMA_VERSION", "STORAGE", "create", "is_ours", "relation", "settled"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TYPES = {"int32": "integer", "int64": "bigint", "float32": "real", "float64": "double precision", "string": "text"}
 """The server's type of each type of ``schemas``."""

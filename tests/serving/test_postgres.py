@@ -285,13 +285,13 @@ class TestSchema:
             ("recommendations",)
         ]
 
-    @pytest.mark.parametrize(("version", "whose"), [(0, "an older"), (2, "a newer")])
+    @pytest.mark.parametrize(("version", "whose"), [(1, "an older"), (3, "a newer")])
     def test_other_schema_version_is_refused(self, store: PostgresStore, postgres: Server, version: int, whose: str) -> None:
         publish(store, 8, 1)
         store.close()
         postgres.run("UPDATE reelflow.schema_version SET version = %s", version)
         for use in (PostgresStore.live, PostgresStore.next_generation):
-            with pytest.raises(ReelflowError, match=f"schema version {version}, expected 1; {whose} reelflow"):
+            with pytest.raises(ReelflowError, match=f"schema version {version}, expected 2; {whose} reelflow"):
                 use(store)
 
     def test_many_may_make_it_at_once(self, open_store: Factory) -> None:
