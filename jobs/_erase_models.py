@@ -59,7 +59,8 @@ def bundles(where: Paths) -> Iterator[Path]:
     """Every bundle of a workspace that lies on this disk."""
     for root in (where.bundles, where.mlflow, where.runs):
         found = (file.parent for file in root.rglob(MANIFEST))
-        yield from sorted(folder for folder in found if where.runs / FOLDER not in folder.parents)
+        # What was staged and never came about, and what an erasure has yet to log again, are no bundles of the workspace.
+        yield from sorted(one for one in found if not one.name.startswith(".") and where.runs / FOLDER not in one.parents)
 
 
 def called(where: Paths, path: Path) -> str:

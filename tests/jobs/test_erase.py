@@ -13,6 +13,7 @@ from jobs._erase_tables import _BY_USER
 from jobs._loading import batches
 from jobs._receipt import NOT_TOUCHED
 from jobs._tables import MANIFEST, Lake, Partition
+from models.bundle import MANIFEST as BUNDLE
 from schemas import (
     EXAMPLE_FEATURES,
     EXAMPLES,
@@ -345,6 +346,7 @@ def test_what_killed_stages_left_goes_whole(space):
     run, where = space.home / "runs" / "20260108T000000Z", space.home
     left = [
         where / "bundles" / "wals" / ".20260108T000000Z.a-host.4711" / "users.npy",
+        where / "bundles" / "wals" / ".20260108T000000Z.a-host.4711" / BUNDLE,
         where / "mlflow" / "artifacts" / "1" / "artifacts" / ".wals.a-host.4711" / "users.npy",
         where / "runs" / "fetched-abcd" / "tmpx" / "wals" / "users.npy",
         where / "lake" / "_staging" / "4711" / "part-00000.parquet",
@@ -355,6 +357,8 @@ def test_what_killed_stages_left_goes_whole(space):
     for file in left:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(np.int64(WHO).tobytes())
+    assert command(space, "--user", str(WHO), "--dry-run") == 0  # and what is staged is not taken for a damaged bundle
+    assert all(file.exists() for file in left)
     assert command(space, "--user", str(WHO)) == 0
     assert mentions(space.home, WHO, WORDS) == []
     assert not any(file.exists() for file in left)
