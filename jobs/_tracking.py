@@ -97,7 +97,7 @@ class Tracker:
         uri = config.tracking_uri or f"sqlite:///{folder / 'mlflow.db'}"
         with _one_at_a_time(folder, "schema"):  # concurrent first uses would both create the schema
             try:
-                client = _reachable(MlflowClient(tracking_uri=uri, registry_uri=uri))
+                client = cast("MlflowClient", _Reachable(MlflowClient(tracking_uri=uri, registry_uri=uri)))
                 found = client.get_experiment_by_name(config.experiment)
             except (MlflowException, SQLAlchemyError, ValueError) as error:
                 raise _trouble(uri, "open", error) from error
@@ -254,7 +254,7 @@ class Tracker:
             What could not be done.
         """
         left: list[str] = []
-        for folder in sorted(kept.glob("[!.]*")) if not dry else ():
+        for folder in () if dry else sorted(kept.glob("*")):
             left += self._logged_again(folder)
         for run_id, address in sorted(self._elsewhere().items()):
             if (kept / run_id).exists():
@@ -436,10 +436,6 @@ def _trouble(uri: str, doing: str, error: Exception) -> ReelflowError:
 def _shown(text: str) -> str:
     """Addresses without a password."""
     return re.sub(r"//\S*@", "//", text)
-
-
-def _reachable(client: MlflowClient) -> MlflowClient:
-    return cast("MlflowClient", _Reachable(client))
 
 
 def _on_this_disk(uri: str) -> bool:

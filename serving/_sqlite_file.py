@@ -179,9 +179,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
             _migrate(connection, path)
             # NORMAL: a power cut may undo loads, never break the file. The switch raises it to FULL for itself.
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(
-                "PRAGMA secure_delete = ON"
-            )  # what is deleted is overwritten: an erasure leaves nothing in free pages
+            # What is deleted is overwritten: an erasure leaves nothing in free pages.
+            connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA cache_size = -65536")
             connection.execute("PRAGMA journal_size_limit = 67108864")
         except BaseException:

@@ -126,7 +126,8 @@ def test_nothing_has_to_be_made_again(space):
     assert champions(space) == {SECOND}
 
 
-def test_a_rollback_goes_back_and_brings_nobody_back(space, capsys):
+def goes_back_without_the_user(space, capsys):
+    """A rollback of a workspace that lacks a bundle of the day before fetches it, and brings nobody back."""
     shutil.rmtree(space.home / "bundles" / "wals" / "20260107T000000Z")
     code, said = back(space, capsys, "--by", "ann", "--reason", "too many cats")
     assert code == 0
@@ -135,6 +136,10 @@ def test_a_rollback_goes_back_and_brings_nobody_back(space, capsys):
     assert store(space).read(WHO, 5) == []
     assert store(space).read(1, 5) != []
     assert mentions(space.home, WHO) == []
+
+
+def test_a_rollback_goes_back_and_brings_nobody_back(space, capsys):
+    goes_back_without_the_user(space, capsys)
 
 
 def test_what_was_published_can_be_fetched_and_is_verified(erased, tmp_path):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,9 +26,10 @@ from tests.jobs import planted
 from tests.jobs.erasing import WHO, command, receipts, removed
 from tests.jobs.mentions import mentions
 from tests.jobs.planted import FIRST, SECOND, train
-from tests.jobs.test_erase_models import bundle
-from tests.jobs.test_publish import index_by_hand, store, write_rows
+from tests.jobs.test_erase_models import bundle, goes_back_without_the_user
+from tests.jobs.test_publish import index_by_hand, write_rows
 from tests.jobs.test_rollback import back, champions
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -90,10 +89,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    found = TrackingServer(tmp_path_factory.mktemp("mlflow"), port)
+    found = TrackingServer(tmp_path_factory.mktemp("mlflow"), free_port())
     try:
         found.start()
         yield found
@@ -206,13 +202,7 @@ def _cut_off(log: Callable[..., None]) -> Callable[..., None]:
 
 
 def test_a_rollback_fetches_its_bundle_from_the_server(space: Workspace, capsys) -> None:
-    shutil.rmtree(space.home / "bundles" / "wals" / "20260107T000000Z")
-    code, said = back(space, capsys, "--by", "ann", "--reason", "too many cats")
-    assert code == 0
-    assert "bundles put back from the artifact store: wals" in said
-    assert champions(space) == {FIRST}
-    assert store(space).read(WHO, 5) == []
-    assert mentions(space.home, WHO) == []
+    goes_back_without_the_user(space, capsys)
 
 
 def test_a_damaged_artifact_is_not_used(space: Workspace, server: TrackingServer) -> None:

@@ -39,6 +39,14 @@ class Server:
         with psycopg.connect(self.url(user, database), autocommit=True) as connection:
             yield connection
 
+    @contextmanager
+    def old_reader(self) -> Iterator[None]:
+        """Somebody who reads what was there when the block began, and goes on reading that."""
+        with self.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT 1")
+            yield
+
     def run(self, sql: str, *parameters: object, user: str = "postgres", database: str = "reelflow") -> list[tuple[Any, ...]]:
         """Run a statement as an app does that has nothing but SQL."""
         with self.connected(user, database) as connection:

