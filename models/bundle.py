@@ -68,7 +68,7 @@ def reseal(path: Path, bundle: Bundle, erasure: str, removed: int) -> Bundle:
         erasure: id of the receipt.
         removed: vectors and ids that are gone.
     """
-    content = _parsed((bundle.path / MANIFEST).read_text(encoding="utf-8"), bundle.path)
+    content = _parsed((bundle.path / MANIFEST).read_bytes(), bundle.path)
     content["files"] = {name: sha256(path / name) for name in content["files"]}
     content[_SEALED] = bundle.digest
     content[_ERASURES] = {**content.get(_ERASURES, {}), erasure: removed}
@@ -91,8 +91,8 @@ def open_bundle(path: Path, *, kind: str | None) -> Bundle:
         raise BundleError(
             f"bundle {path}: found no {MANIFEST}; expected a sealed {kind or 'model'} bundle; run its training stage again"
         )
-    text = manifest.read_text(encoding="utf-8")
-    content = _parsed(text, path)
+    content_bytes = manifest.read_bytes()
+    content = _parsed(content_bytes, path)
     if content.get("format_version") != FORMAT_VERSION or content.get("kind") != (kind or content.get("kind")):
         found = f"{content.get('kind')} in format {content.get('format_version')}"
         raise BundleError(f"bundle {path}: found {found}, expected {kind} in format {FORMAT_VERSION}; train it again")
@@ -103,18 +103,21 @@ def open_bundle(path: Path, *, kind: str | None) -> Bundle:
             raise BundleError(
                 f"bundle {path}: file {name} has sha256 {found}, expected {expected}; it is damaged: train it again"
             )
-    digest = content.get(_SEALED) or hashlib.sha256(text.rstrip("\n").encode()).hexdigest()
+    digest = content.get(_SEALED) or hashlib.sha256(content_bytes.rstrip(b"\n")).hexdigest()
     return Bundle(path, content["kind"], digest, content["properties"], content.get(_ERASURES, {}))
 
 
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    """The manifest's content, which must be an object with files and properties."""
+def _parsed(content_bytes: bytes, path: Path) -> dict[str, Any]:
+    """The manifest's content, which must be an object with kind, files and properties."""
     try:
-        content = json.loads(text)
+        content = json.loads(content_bytes)
     except ValueError:
         content = None
-    if not isinstance(content, dict) or not isinstance(content.get("files"), dict) or "properties" not in content:
-        raise BundleError(f"bundle {path}: {MANIFEST} is damaged, expected JSON with files and properties; train it again")
+    expected = {"kind", "files", "properties"}
+    if not isinstance(content, dict) or not expected <= content.keys() or not isinstance(content["files"], dict):
+        raise BundleError(
+            f"bundle {path}: {MANIFEST} is damaged, expected JSON with kind, files and properties; train it again"
+        )
     return content
 
 

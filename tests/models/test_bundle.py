@@ -93,10 +93,12 @@ class TestDamage:
         edit(folder, properties={"seed": 2})
         assert open_bundle(folder, kind="wals").digest != sealed.digest
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "{}\x00"])
-    def test_a_manifest_that_is_no_manifest_is_a_damaged_bundle(self, folder, text):
-        (folder / MANIFEST).write_text(text)
-        with pytest.raises(BundleError):
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b"{}\x00", b'{"\xff', b'{"format_version": 1, "files": {}, "properties": {}}']
+    )
+    def test_a_manifest_that_is_no_manifest_is_a_damaged_bundle(self, folder, content):
+        (folder / MANIFEST).write_bytes(content)
+        with pytest.raises(BundleError, match=r"bundle\.json is damaged, expected JSON with kind, files and properties"):
             open_bundle(folder, kind="wals")
 
 
