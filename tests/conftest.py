@@ -1,10 +1,23 @@
-"""One Spark session for all tests, and workspaces in which stages run as they do from the command line."""
+"""One Spark session for a process of tests, and workspaces in which stages run as they do from the command line."""
 
 from __future__ import annotations
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.builders import Workspace
+
+
+class ByFile(LoadScopeScheduling):
+    """What one process takes at a time: the tests of a file, or of all that look at the same finished days."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/e2e" if file.startswith("tests/e2e/") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -74,7 +74,7 @@ def test_the_arrow_schema_agrees_with_the_table(table):
     assert table.compare(table.arrow) == []
 
 
-@pytest.mark.parametrize("name", {name for table in ALL for name in table.columns})
+@pytest.mark.parametrize("name", sorted({name for table in ALL for name in table.columns}))
 def test_a_column_has_one_type_everywhere(name):
     found = {table.field(name).type for table in ALL if name in table.columns}
     assert found == {"int64", "float64"} if name in WHOLE_AND_WEIGHTED else len(found) == 1
