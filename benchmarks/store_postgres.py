@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from benchmarks._figure import Figure, best_seconds
 from benchmarks.store import _AS_OF, HOURS, READS, K, _fallback, _rows
 from serving import Publication, RecommendationReader
-from serving._postgres import PostgresStore
-from serving._postgres_copy import HEADER, TRAILER
+from serving.postgres import PostgresStore
+from serving.postgres._copy import HEADER, TRAILER
 
 USERS = 5_000
 _TYPES = {

@@ -18,8 +18,8 @@ from serving._protocol import (
     UnfinishedErasureError,
     UserList,
 )
-from serving._sqlite import SqliteStore
 from serving._videos import titles
+from serving.sqlite._store import SqliteStore
 
 __all__ = [
     "Action",

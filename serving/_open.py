@@ -8,7 +8,7 @@ from pathlib import Path
 from conf import Section, load
 from conf.paths import paths
 from serving._protocol import ServingStore, StoreError
-from serving._sqlite import SqliteStore
+from serving.sqlite import SqliteStore
 
 __all__ = ["StoreConfig", "open_store", "store_at"]
 
@@ -46,11 +46,11 @@ def store_at(where: str | Path) -> ServingStore:
     if not separator:
         return SqliteStore(where)
     if scheme in ("postgresql", "postgres"):
-        from serving._postgres import PostgresStore  # its client library is not needed otherwise
+        from serving.postgres import PostgresStore  # its client library is not needed otherwise
 
         return PostgresStore(str(where))
     if scheme in ("redis", "rediss", "unix"):
-        from serving._redis import RedisStore
+        from serving.redis import RedisStore
 
         return RedisStore(str(where))
     raise StoreError(

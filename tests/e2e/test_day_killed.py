@@ -40,11 +40,11 @@ class TestKilled:
 
     @pytest.mark.parametrize(
         "point",
-        ["_sqlite_rows.load", "_sqlite_rows.verify", "_sqlite_log.activate", "_sqlite_log.retire_old"],
+        ["_rows.load", "_rows.verify", "_log.activate", "_log.retire_old"],
     )
     def test_publish_killed_before_the_switch_is_done(self, world, eve, point):
         before = published(eve)
-        kill_at(eve, f"serving.{point}")
+        kill_at(eve, f"serving.sqlite.{point}")
         assert published(eve) == before
         assert [row[:2] for row in log(eve)] == [(FIRST_DAY, "live"), (SECOND_DAY, "loading")]
         assert aliases(eve) == AFTER_FIRST

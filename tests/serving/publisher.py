@@ -15,17 +15,14 @@ from dataclasses import replace
 import pyarrow as pa
 
 from schemas.errors import ReelflowError
-from serving import (
-    _postgres_layers,
-    _postgres_lists,
-    _postgres_log,
-    _sqlite,
-    _sqlite_layers,
-    _sqlite_log,
-    _sqlite_rows,
-    store_at,
-)
-from serving._postgres import PostgresStore
+from serving import SqliteStore, store_at
+from serving.postgres import PostgresStore
+from serving.postgres import _layers as postgres_layers
+from serving.postgres import _lists as postgres_lists
+from serving.postgres import _log as postgres_log
+from serving.sqlite import _layers as sqlite_layers
+from serving.sqlite import _log as sqlite_log
+from serving.sqlite import _rows as sqlite_rows
 from tests.serving.builders import day, fallback, publication, rows
 
 verified: list[bool] = []
@@ -52,24 +49,24 @@ def batches(number: int, generation: int, how: str, users: int) -> Iterator[pa.R
 def rig_sqlite(number: str, how: str) -> None:
     """Make the SQLite store's publisher die at a step."""
     if how == "die-before-switch":
-        _sqlite_rows.verify = die
+        sqlite_rows.verify = die
     if how == "die-listing":
-        _sqlite_rows.refuse_unless_loading = lambda *_: die() if verified else None
-        verify = _sqlite_rows.verify
-        _sqlite_rows.verify = lambda *given: verified.append(True) or verify(*given)  # type: ignore[func-returns-value]
+        sqlite_rows.refuse_unless_loading = lambda *_: die() if verified else None
+        verify = sqlite_rows.verify
+        sqlite_rows.verify = lambda *given: verified.append(True) or verify(*given)  # type: ignore[func-returns-value]
     if how == "die-laying":
-        _sqlite_layers._put_on_top = lambda connection, layer: (
+        sqlite_layers._put_on_top = lambda connection, layer: (
             connection.execute("INSERT OR REPLACE INTO live_lists (user_id, layer) VALUES (1, ?)", (layer,)),
             die(),
         )
     if how == "die-in-switch":
-        _sqlite_log.retire_old = die  # within the transaction, after the new version was marked live
+        sqlite_log.retire_old = die  # within the transaction, after the new version was marked live
     if how == "die-clearing":
-        _sqlite.SqliteStore._clear = lambda store, connection: (  # type: ignore[method-assign]
+        SqliteStore._clear = lambda store, connection: (  # type: ignore[method-assign]
             die() if (live := store.live()) and live.as_of == day(int(number)) else None
         )
     if how == "die-deleting":
-        _sqlite_rows._delete = lambda connection, version: (
+        sqlite_rows._delete = lambda connection, version: (
             connection.execute("DELETE FROM recommendation_rows WHERE version = ? AND user_id < 50", (version,)),
             die(),
         )
@@ -80,18 +77,18 @@ def rig_postgres(number: str, how: str) -> None:
     if how == "die-before-switch":
         PostgresStore._verify = die  # type: ignore[assignment, method-assign]
     if how == "die-laying":
-        _postgres_layers._put_on_top = lambda connection, layer: (
+        postgres_layers._put_on_top = lambda connection, layer: (
             connection.execute("INSERT INTO live_lists (user_id, layer) VALUES (1500, %s)", (layer,)),
             die(),
         )
     if how == "die-in-switch":
-        _postgres_log.retire_old = die
+        postgres_log.retire_old = die
     if how == "die-clearing":
         PostgresStore._clear = lambda store, connection: (  # type: ignore[method-assign]
             die() if (live := store.live()) and live.as_of == day(int(number)) else None
         )
     if how == "die-deleting":
-        _postgres_lists._drop = die
+        postgres_lists._drop = die
 
 
 def main(where: str, number: str, generation: str, how: str, *sizes: str) -> int:

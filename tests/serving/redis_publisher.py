@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from schemas.errors import ReelflowError
-from serving import _redis_layers, _redis_log, _redis_users
-from serving._redis import RedisStore
-from serving._redis_load import Load
-from serving._redis_publish import Publisher
+from serving.redis import RedisStore, _layers, _log, _users
+from serving.redis._load import Load
+from serving.redis._publish import Publisher
 from tests.serving.builders import day, fallback, publication
 from tests.serving.publisher import batches, die
 
@@ -35,23 +34,23 @@ def stopped_before(step: Callable[..., object]) -> Callable[..., object]:
 def main(url: str, number: str, generation: str, how: str, *sizes: str) -> int:
     users, base = sizes if len(sizes) == 2 else ("1500", "0")
     if how == "die-noted":
-        note = _redis_users.note
-        _redis_users.note = lambda pipe, *piece: (note(pipe, *piece), pipe.execute(), die())  # no list is written yet
+        note = _users.note
+        _users.note = lambda pipe, *piece: (note(pipe, *piece), pipe.execute(), die())  # no list is written yet
     if how == "die-before-switch":
         Load.missing = die  # type: ignore[assignment, method-assign]
     if how == "die-laying":
-        _redis_layers.lay = die  # type: ignore[assignment]
+        _layers.lay = die  # type: ignore[assignment]
     if how == "die-in-switch":
-        _redis_log.Log.retire_old = die  # type: ignore[method-assign]
+        _log.Log.retire_old = die  # type: ignore[method-assign]
     if how == "stop-before-switch":
         Publisher._switch = stopped_before(Publisher._switch)  # type: ignore[assignment, method-assign]
     if how == "stop-in-switch":
-        _redis_log.Log.retire_old = stopped_before(_redis_log.Log.retire_old)  # type: ignore[assignment, method-assign]
+        _log.Log.retire_old = stopped_before(_log.Log.retire_old)  # type: ignore[assignment, method-assign]
     if how == "die-switched":
-        clear, times = _redis_layers.clear, iter(range(9))
-        _redis_layers.clear = lambda *given: die() if next(times) else clear(*given)
+        clear, times = _layers.clear, iter(range(9))
+        _layers.clear = lambda *given: die() if next(times) else clear(*given)
     if how == "die-deleting":
-        _redis_users.delete = lambda client, keys, version: (
+        _users.delete = lambda client, keys, version: (
             client.unlink(*keys.of_users(version, range(1, 11))),
             die(),
         )

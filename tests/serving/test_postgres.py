@@ -18,8 +18,8 @@ import pytest
 
 from schemas import SCORE_PARTS
 from schemas.errors import ReelflowError
-from serving import RecommendationReader, _postgres_connection, _postgres_lists, store_at
-from serving._postgres import PostgresStore
+from serving import RecommendationReader, store_at
+from serving.postgres import PostgresStore, _connection, _lists
 from tests.serving.builders import USERS, K, batch, day, expected, fallback, publication, publish, rows, video, videos
 from tests.serving.contract import Factory, StoreContract
 from tests.serving.deltas import DeltaContract, delta
@@ -192,7 +192,7 @@ class TestRelations:
 class TestLoading:
     @pytest.fixture
     def short_transactions(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("serving._postgres_load._TRANSACTION_ROWS", 500)
+        monkeypatch.setattr("serving.postgres._load._TRANSACTION_ROWS", 500)
 
     def test_a_version_of_many_transactions_is_loaded_whole(self, store: PostgresStore, postgres: Server) -> None:
         publish(store, 8, 1, users=1_301, k=100, per_batch=900)
@@ -390,10 +390,10 @@ class TestConnections:
         assert store_at(f"postgresql://{url}") is not None
 
     def test_a_machine_that_vanishes_is_noticed_while_data_is_under_way(self, postgres: Server) -> None:
-        with closing(_postgres_connection.Server(postgres.url()).open_writer()) as connection:
+        with closing(_connection.Server(postgres.url()).open_writer()) as connection:
             assert connection.info.get_parameters()["tcp_user_timeout"] == "60000"
         url = f"{postgres.url()}&tcp_user_timeout=5000"
-        with closing(_postgres_connection.Server(url).open_writer()) as connection:
+        with closing(_connection.Server(url).open_writer()) as connection:
             assert connection.info.get_parameters()["tcp_user_timeout"] == "5000"
 
     @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
@@ -413,7 +413,7 @@ class TestConnections:
 
     def test_waiting_for_a_lock_ends(self, store: PostgresStore, postgres: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         publish(store, 8, 1)
-        monkeypatch.setattr("serving._postgres_connection._WRITER", "SET lock_timeout = '50ms'")
+        monkeypatch.setattr("serving.postgres._connection._WRITER", "SET lock_timeout = '50ms'")
         with postgres.connected() as connection:
             connection.execute("SELECT pg_advisory_lock(%s, 0)", (0x52464C57,))
             with pytest.raises(ReelflowError, match=r"cannot publish: .*\(55P03\); another session held a lock for too long"):
@@ -421,7 +421,7 @@ class TestConnections:
         assert videos(store) == expected(8, 1)
 
     def test_too_many_open_snapshots_are_reported(self, store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("serving._postgres_connection._WAIT_SECONDS", 0.05)
+        monkeypatch.setattr("serving.postgres._connection._WAIT_SECONDS", 0.05)
         snapshots = [store.snapshot() for _ in range(16)]
         for snapshot in snapshots:
             snapshot.__enter__()
@@ -588,7 +588,7 @@ class TestParts:
     @pytest.fixture
     def impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Writers wait for locks only so long."""
-        monkeypatch.setattr("serving._postgres_connection._WRITER", "SET lock_timeout = '100ms'")
+        monkeypatch.setattr("serving.postgres._connection._WRITER", "SET lock_timeout = '100ms'")
 
     def test_parts_that_are_loaded_at_once_are_one_publication(self, store: PostgresStore, open_store: Factory) -> None:
         publish(store, 8, 1)
@@ -667,7 +667,7 @@ class TestParts:
         self, store: PostgresStore, open_store: Factory, postgres: Server, monkeypatch: pytest.MonkeyPatch, base: int | None
     ) -> None:
         """A user who is erased meanwhile does not come back with it, nor with one that comes later."""
-        monkeypatch.setattr("serving._postgres_load._TRANSACTION_ROWS", 500)
+        monkeypatch.setattr("serving.postgres._load._TRANSACTION_ROWS", 500)
         other = open_store()
         publish(store, 8, 1)
         publish(store, 9, 2)
@@ -697,14 +697,14 @@ class TestParts:
         self, store: PostgresStore, open_store: Factory, postgres: Server
     ) -> None:
         """User 1 has a list that was packed and rows that were staged, user 2 staged rows only."""
-        with closing(_postgres_connection.Server(postgres.url()).open_writer()) as own, ThreadPoolExecutor(1) as pool:
+        with closing(_connection.Server(postgres.url()).open_writer()) as own, ThreadPoolExecutor(1) as pool:
             held = threading.Event()
 
             def erase() -> list[tuple[int, int]]:
-                with _postgres_connection.alone(own):
+                with _connection.alone(own):
                     held.set()
                     postgres.await_one_who_waits("advisory")  # all is packed, and not committed
-                    return [(one.version, one.rows) for user in (1, 2) for one in _postgres_lists.erase(own, user)]
+                    return [(one.version, one.rows) for user in (1, 2) for one in _lists.erase(own, user)]
 
             def spread(version: int) -> int:
                 ranks = (((1, 1), (1, 2), (3, 1)), ((1, 4), (1, 3), (2, 2), (2, 1)))

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.errors import ReelflowError
 from serving import RecommendationReader, ServingStore
-from serving._postgres import PostgresStore
+from serving.postgres import PostgresStore
 from tests.serving.builders import day, expected, fallback, publication, publish, rows, videos
 from tests.serving.deltas import delta, of_hour
 from tests.serving.postgres import Server

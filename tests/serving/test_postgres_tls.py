@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from schemas.errors import ReelflowError
-from serving._postgres import PostgresStore
+from serving.postgres import PostgresStore
 from tests.serving.builders import expected, publish, videos
 from tests.serving.postgres import Server
 

@@ -13,8 +13,8 @@ import redis
 
 from schemas import RECOMMENDATIONS, SCORE_PARTS
 from schemas.errors import ReelflowError
-from serving import Status, _redis_load, store_at
-from serving._redis import RedisStore
+from serving import Status, store_at
+from serving.redis import RedisStore, _load
 from tests.serving.builders import K, batch, expected, fallback, publication, publish, rows, video, videos
 from tests.serving.contract import Factory, StoreContract
 from tests.serving.deltas import DeltaContract, delta, of_hour
@@ -137,7 +137,7 @@ class TestKeys:
 class TestLoading:
     @pytest.fixture(autouse=True)
     def chunks_of_fifty_rows(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_redis_load, "_CHUNK_ROWS", 50)
+        monkeypatch.setattr(_load, "_CHUNK_ROWS", 50)
 
     def test_texts_need_not_be_plain(self, store: RedisStore) -> None:
         texts = ['a "b"', "back\\slash", "line\nbreak\ttab\x01", "", "日本 🎬", "plain"]

@@ -20,9 +20,9 @@ import redis
 from redis import exceptions
 
 from schemas.errors import ReelflowError
-from serving import RecommendationReader, _redis_users, _redis_values
-from serving._redis import RedisStore
-from serving._redis_load import Load
+from serving import RecommendationReader
+from serving.redis import RedisStore, _users, _values
+from serving.redis._load import Load
 from tests.serving.builders import day, expected, fallback, publication, publish, rows, videos
 from tests.serving.deltas import delta, of_hour
 from tests.serving.redis_publisher import LEASE_SECONDS
@@ -163,7 +163,7 @@ class TestLeases:
         stopped = os.waitpid(held_up.pid, os.WUNTRACED)[1]
         assert os.WIFSTOPPED(stopped)
         time.sleep(1.5 * LEASE_SECONDS)
-        ends, delete = [], _redis_users.delete
+        ends, delete = [], _users.delete
 
         def woken(client: redis.Redis, keys: object, version: int) -> None:
             if not ends:
@@ -171,7 +171,7 @@ class TestLeases:
                 ends.append((version, *finish(held_up)))
             delete(client, keys, version)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(_redis_users, "delete", woken)
+        monkeypatch.setattr(_users, "delete", woken)
         assert publish(store, 7, 3).status == "superseded"
         ((version, code, _, error),) = ends
         assert (version, code) == (2, 2)
@@ -296,7 +296,7 @@ class TestLoss:
     def test_lists_that_are_on_their_way_do_not_mix_with_those_of_the_other_one(
         self, server: RedisServer, store: RedisStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        ends, lock, encode = [], threading.Lock(), _redis_values.encode
+        ends, lock, encode = [], threading.Lock(), _values.encode
 
         def slowly(*given: object, **options: object) -> object:
             with lock:
@@ -306,7 +306,7 @@ class TestLoss:
                     ends.append(finish(start(server, 8, 1, "run")))
             return encode(*given, **options)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(_redis_values, "encode", slowly)
+        monkeypatch.setattr(_values, "encode", slowly)
         with pytest.raises(ReelflowError, match=r"publication 1: found no record of it in the store.*lost its data"):
             store.publish(publication(9, 1), rows(9, 1, users=3_000, k=5), fallback(9, 1), 3)
         assert ends[0][:2] == (0, "live"), ends

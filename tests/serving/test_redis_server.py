@@ -20,8 +20,8 @@ import pytest
 
 from schemas.errors import ReelflowError
 from serving import StoreError, store_at
-from serving._redis import RedisStore
-from serving._redis_server import PASSWORD_VARIABLE, Server
+from serving.redis import RedisStore
+from serving.redis._server import PASSWORD_VARIABLE, Server
 from tests.serving.builders import expected, fallback, publication, publish, rows, videos
 from tests.serving.deltas import delta
 from tests.serving.redis_server import RedisServer, running

@@ -21,8 +21,8 @@ from serving import (
     RecommendationReader,
     SqliteStore,
     UnfinishedErasureError,
-    _sqlite_file,
 )
+from serving.sqlite import _file
 from tests.serving.builders import USERS, K, day, expected, fallback, publication, publish, rows, videos
 from tests.serving.contract import Factory, StoreContract
 from tests.serving.deltas import DeltaContract, delta, of_hour
@@ -353,7 +353,7 @@ class TestFile:
     def test_a_migration_that_fails_leaves_the_file_as_it_was(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         publish(SqliteStore(path), 8, 1)
         age(path)
-        monkeypatch.setitem(_sqlite_file._MIGRATIONS, 1, (*_sqlite_file._MIGRATIONS[1], "DROP TABLE nothing_of_this_name"))
+        monkeypatch.setitem(_file._MIGRATIONS, 1, (*_file._MIGRATIONS[1], "DROP TABLE nothing_of_this_name"))
         with pytest.raises(ReelflowError, match="cannot open: no such table: nothing_of_this_name"):
             SqliteStore(path).next_generation()
         assert query(path, "PRAGMA user_version") == [(1,)]
@@ -396,7 +396,7 @@ class TestFile:
         store = SqliteStore(path)
         publish(store, 8, 1, keep=0)
         with monkeypatch.context() as patch:
-            patch.setattr("serving._sqlite_rows.delete", broken)
+            patch.setattr("serving.sqlite._rows.delete", broken)
             assert publish(store, 9, 2, keep=0).status == "live"
         assert "rows of old versions were not removed" in caplog.text
         publish(store, 9, 3, keep=0)
@@ -442,7 +442,7 @@ class TestErasure:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The rows are gone for every new reader, but the file has their bytes until the snapshot ends."""
-        monkeypatch.setattr(_sqlite_file, "WRITER_WAIT_SECONDS", 0.3)
+        monkeypatch.setattr(_file, "WRITER_WAIT_SECONDS", 0.3)
         store = SqliteStore(tmp_path / "store.sqlite")
         publish(store, 8)
         with store.snapshot() as held:

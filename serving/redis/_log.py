@@ -12,8 +12,8 @@ from typing import Any
 
 from serving import _rules
 from serving._protocol import Action, Publication, PublicationRecord, Status, Switch, from_text, to_text
-from serving._redis_keys import Keys
-from serving._redis_server import Pipeline
+from serving.redis._keys import Keys
+from serving.redis._server import Pipeline
 
 __all__ = ["Entry", "Log", "entry_of", "switch_of", "to_json"]
 

@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from schemas import RECOMMENDATIONS
 from schemas import columns as col
-from serving import _checks, _redis_users, _redis_values, _rules
-from serving._redis_keys import Keys
-from serving._redis_server import Client
-from serving._redis_users import Users
+from serving import _checks, _rules
+from serving.redis import _users, _values
+from serving.redis._keys import Keys
+from serving.redis._server import Client
+from serving.redis._users import Users
 
 __all__ = ["Load"]
 
@@ -79,15 +80,15 @@ class Load:
     def missing(self) -> int:
         """How many of the values that were written the server does not hold."""
         held = 0
-        for _, users in _redis_users.pieces(self._client, self._keys, self._version):
-            for part in _redis_users.parts(len(users)):
+        for _, users in _users.pieces(self._client, self._keys, self._version):
+            for part in _users.parts(len(users)):
                 held += int(self._client.exists(*self._keys.of_users(self._version, users[part].tolist())))
         return 2 * self.users - held
 
     def remove(self) -> None:
         """Remove what was written; where others cleared up already, what was written since."""
-        _redis_users.delete(self._client, self._keys, self._version)
-        for part in _redis_users.parts(len(self._present)):
+        _users.delete(self._client, self._keys, self._version)
+        for part in _users.parts(len(self._present)):
             self._client.unlink(*self._keys.of_users(self._version, self._present[part].tolist()))
 
     def refuse_broken(self) -> None:
@@ -134,7 +135,7 @@ class Load:
 
     def _send(self, users: list[int], table: pa.Table, starts: Users, *, ranks: bool) -> None:
         """Encode lists and set them."""
-        lists, whys = _redis_values.encode(table, starts, ranks=ranks)
+        lists, whys = _values.encode(table, starts, ranks=ranks)
         self._go_on()
         names = self._keys.of_users(self._version, users)
         values = zip(names, chain.from_iterable(zip(lists, whys, strict=True)), strict=True)
@@ -147,7 +148,7 @@ class Load:
         """Those users whose lists were written before; none while rows come in order."""
         asked = users[users <= self._last] if self._last is not None else users[:0]
         held = []
-        for part in _redis_users.parts(len(asked)):
+        for part in _users.parts(len(asked)):
             pipe = self._client.pipeline(transaction=False)
             for user in asked[part].tolist():
                 pipe.exists(self._keys.list(self._version, user))
@@ -157,10 +158,10 @@ class Load:
     def _read(self, users: list[int]) -> list[dict[str, Any]]:
         """Read lists back that this publisher wrote."""
         rows = []
-        for part in _redis_users.parts(len(users)):
+        for part in _users.parts(len(users)):
             found = self._client.mget(list(self._keys.of_users(self._version, users[part])))
             for user, value, why in zip(users[part], found[::2], found[1::2], strict=True):
-                rows += _redis_values.full_rows(user, value, why) if value and why else []
+                rows += _values.full_rows(user, value, why) if value and why else []
         return rows
 
 

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import psycopg
 import pyarrow as pa
 
-from serving import _checks, _postgres_layers, _postgres_lists, _postgres_load, _postgres_log, _rules
-from serving._postgres_connection import Connection, ReaderPool, Server, alone
+from serving import _checks, _rules
 from serving._protocol import (
     Erased,
     Publication,
@@ -25,6 +24,8 @@ from serving._protocol import (
     UserList,
 )
 from serving._reads import SnapshotReads
+from serving.postgres import _layers, _lists, _load, _log
+from serving.postgres._connection import Connection, ReaderPool, Server, alone
 
 __all__ = ["PostgresStore"]
 
@@ -59,7 +60,7 @@ class PostgresStore(SnapshotReads):
         delta = publication.base is not None
 
         def load(connection: Connection, version: int) -> int:
-            return _postgres_load.load(connection, version, batches, delta=delta)
+            return _load.load(connection, version, batches, delta=delta)
 
         return self._publish(publication, load, fallback, keep_versions)
 
@@ -74,7 +75,7 @@ class PostgresStore(SnapshotReads):
 
         def load(connection: Connection, version: int) -> int:
             said = spread(version)
-            _postgres_load.settle(connection, version, delta=delta)
+            _load.settle(connection, version, delta=delta)
             return said
 
         return self._publish(publication, load, fallback, keep_versions)
@@ -82,8 +83,8 @@ class PostgresStore(SnapshotReads):
     def load_part(self, version: int, part: str, batches: Iterable[pa.RecordBatch]) -> int:
         """Load some rows of a version, all or none of them, once; see :meth:`serving.ParallelStore.load_part`."""
         with self._writing("load a part") as connection:
-            delta = _postgres_log.record(connection, version).base is not None
-            return _postgres_load.load_part(connection, version, part, batches, delta=delta)
+            delta = _log.record(connection, version).base is not None
+            return _load.load_part(connection, version, part, batches, delta=delta)
 
     def rollback(self, to_version: int | None = None, *, reason: str = "") -> PublicationRecord:
         """Make a kept version live again, mark every newer one as rolled back, and record it.
@@ -92,7 +93,7 @@ class PostgresStore(SnapshotReads):
         publication; it then goes live again, and what was live meanwhile is retired.
         """
         with self._writing("roll back") as connection, alone(connection):
-            return _postgres_log.roll_back(connection, to_version, at=self._now(), reason=reason)
+            return _log.roll_back(connection, to_version, at=self._now(), reason=reason)
 
     def erase(self, user_id: int) -> list[Erased]:
         """Remove a user's lists from every version in one transaction.
@@ -101,25 +102,25 @@ class PostgresStore(SnapshotReads):
         """
         _checks.reading(1, user_id)
         with self._writing("erase a user") as connection, alone(connection):
-            return _postgres_lists.erase(connection, user_id)
+            return _lists.erase(connection, user_id)
 
     # ------------------------------------------------------------------------------------------------------- reading
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """Open one consistent view of what is live now."""
-        with self._readers.lend(_postgres_log.LIVE) as (connection, rows):
-            yield _PostgresSnapshot(connection, _postgres_log.of_row(rows[0]) if rows else None)
+        with self._readers.lend(_log.LIVE) as (connection, rows):
+            yield _PostgresSnapshot(connection, _log.of_row(rows[0]) if rows else None)
 
     def publications(self) -> list[PublicationRecord]:
         """Return every version that was ever begun, newest first."""
-        with self._readers.lend(_postgres_log.LIVE) as (connection, _):
-            return _postgres_log.records(connection) if connection else []
+        with self._readers.lend(_log.LIVE) as (connection, _):
+            return _log.records(connection) if connection else []
 
     def switches(self) -> list[Switch]:
         """Return every change of the live version, newest first."""
-        with self._readers.lend(_postgres_log.LIVE) as (connection, _):
-            return _postgres_log.switches(connection) if connection else []
+        with self._readers.lend(_log.LIVE) as (connection, _):
+            return _log.switches(connection) if connection else []
 
     def close(self) -> None:
         """Close the connections that are not in use; the store opens new ones when it is used again."""
@@ -139,7 +140,7 @@ class PostgresStore(SnapshotReads):
             if claimed is Status.SUPERSEDED:
                 return PublishResult(version=version, status=claimed, users=0, rows=0)
             try:
-                _postgres_load.load_fallback(connection, version, lists)
+                _load.load_fallback(connection, version, lists)
                 loaded = self._verify(connection, version, load(connection, version))
                 status = self._switch(connection, version, publication, keep_versions)
             except BaseException:
@@ -153,12 +154,12 @@ class PostgresStore(SnapshotReads):
     ) -> tuple[int, Literal[Status.LOADING, Status.SUPERSEDED]]:
         """Enter the publication in the log, with its lease, and bury the dead; superseded where something newer is live."""
         with alone(connection):
-            _postgres_log.bury(connection)
-            if not _postgres_log.is_newest(connection, publication):
-                return _postgres_log.enter(connection, publication, Status.SUPERSEDED), Status.SUPERSEDED
-            version = _postgres_log.enter(connection, publication, Status.LOADING)
+            _log.bury(connection)
+            if not _log.is_newest(connection, publication):
+                return _log.enter(connection, publication, Status.SUPERSEDED), Status.SUPERSEDED
+            version = _log.enter(connection, publication, Status.LOADING)
             if publication.base is None:
-                _postgres_lists.make_room(connection, version)
+                _lists.make_room(connection, version)
             return version, Status.LOADING
 
     def _verify(self, connection: Connection, version: int, said: int) -> PublicationRecord:
@@ -167,7 +168,7 @@ class PostgresStore(SnapshotReads):
         Raises:
             StoreError: rows are missing.
         """
-        found = _postgres_log.record(connection, version)
+        found = _log.record(connection, version)
         _rules.refuse_incomplete(version, found.rows, said, delta=found.base is not None)
         return found
 
@@ -176,13 +177,13 @@ class PostgresStore(SnapshotReads):
     ) -> Literal[Status.LIVE, Status.SUPERSEDED]:
         """Make a loaded version live if it still is the newest: the one transaction that readers notice."""
         with alone(connection):
-            _postgres_log.refuse_unless_loading(connection, version)
-            if not _postgres_log.is_newest(connection, publication):
-                _postgres_log.set_status(connection, version, Status.SUPERSEDED)
+            _log.refuse_unless_loading(connection, version)
+            if not _log.is_newest(connection, publication):
+                _log.set_status(connection, version, Status.SUPERSEDED)
                 return Status.SUPERSEDED
-            _postgres_lists.erase_noted(connection, version)
-            _postgres_log.activate(connection, version, self._now())
-            _postgres_log.retire_old(connection, keep_versions)
+            _lists.erase_noted(connection, version)
+            _log.activate(connection, version, self._now())
+            _log.retire_old(connection, keep_versions)
             return Status.LIVE
 
     def _abandon(self, connection: Connection, version: int) -> None:
@@ -199,7 +200,7 @@ class PostgresStore(SnapshotReads):
         A failure is logged, not raised: what is live is not touched, and the next publisher tries again.
         """
         try:
-            _postgres_lists.remove(connection)
+            _lists.remove(connection)
         except psycopg.Error as error:
             _LOG.warning(
                 "store %s: rows of old versions were not removed (%s); the next publication will", self._server.name, error
@@ -235,7 +236,7 @@ class _PostgresSnapshot:
         _checks.reading(k, *user_ids)
         if self._connection is None or self.live is None or not user_ids:
             return {}
-        return _postgres_lists.of_users(self._connection, self.live, user_ids, k)
+        return _lists.of_users(self._connection, self.live, user_ids, k)
 
     def published_by(self, user_id: int) -> PublicationRecord | None:
         """Return the publication that a user's list is of; the live one's root for a user who has none."""
@@ -243,35 +244,35 @@ class _PostgresSnapshot:
         if self._connection is None or self.live is None:
             return None
         found = self.read_lists([user_id], 1).get(user_id)
-        return _postgres_log.record(self._connection, self.live.root) if found is None else found.publication
+        return _log.record(self._connection, self.live.root) if found is None else found.publication
 
     def publications(self) -> list[PublicationRecord]:
         """Return the publications whose lists it shows: the full one, and the deltas over it."""
         if self._connection is None or self.live is None:
             return []
-        layers = _postgres_layers.layers(self._connection, self.live.version)
-        return [_postgres_log.record(self._connection, layer) for layer in layers]
+        layers = _layers.layers(self._connection, self.live.version)
+        return [_log.record(self._connection, layer) for layer in layers]
 
     def users_of(self, delta: int) -> list[int]:
         """Return the users whose list is of this delta, ascending."""
-        return _postgres_layers.users_of(self._connection, delta) if self._connection is not None else []
+        return _layers.users_of(self._connection, delta) if self._connection is not None else []
 
     def showing(self, video_ids: Sequence[int]) -> list[tuple[int, int]]:
         """Return user and video of every row that shows one of these videos."""
         if self._connection is None or self.live is None:
             return []
-        return _postgres_lists.showing(self._connection, self.live, video_ids)
+        return _lists.showing(self._connection, self.live, video_ids)
 
     def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
         """Return a segment's first ``k`` videos by rank."""
         _checks.reading(k)
         if self._connection is None or self.live is None:
             return []
-        return _postgres_lists.read_fallback(self._connection, self.live.version, segment, k)
+        return _lists.read_fallback(self._connection, self.live.version, segment, k)
 
     def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
         """Return every column of a video's row in a user's list; None where it is not in it."""
         _checks.reading(1, user_id)
         if self._connection is None or self.live is None:
             return None
-        return _postgres_lists.read_row(self._connection, self.live, user_id, video_id)
+        return _lists.read_row(self._connection, self.live, user_id, video_id)

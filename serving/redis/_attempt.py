@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from serving import _rules
 from serving._protocol import Status, StoreError
-from serving._redis_keys import Keys
-from serving._redis_log import Log, entry_of
-from serving._redis_server import Client, Connection, Pipeline
+from serving.redis._keys import Keys
+from serving.redis._log import Log, entry_of
+from serving.redis._server import Client, Connection, Pipeline
 
 __all__ = ["Attempt"]
 

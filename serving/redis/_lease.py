@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from redis import exceptions
 
 from serving._protocol import StoreError
-from serving._redis_attempt import Attempt
-from serving._redis_server import Pipeline, Server
+from serving.redis._attempt import Attempt
+from serving.redis._server import Pipeline, Server
 
 __all__ = ["Lease", "take"]
 

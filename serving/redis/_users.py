@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serving._redis_keys import Keys
-from serving._redis_server import Client, Pipeline
-from serving._redis_values import HEAD_BYTES, count
+from serving.redis._keys import Keys
+from serving.redis._server import Client, Pipeline
+from serving.redis._values import HEAD_BYTES, count
 
 __all__ = ["Users", "delete", "note", "parts", "pieces", "rows_seen", "users_of", "without"]
 

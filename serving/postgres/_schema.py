@@ -104,7 +104,7 @@ _TABLES = (
         {", ".join(_column(field) for field in FALLBACK_RECOMMENDATIONS.fields)},
         PRIMARY KEY (version, segment, rank)
     )""",
-    # serving/_postgres_layers.py says what these are.
+    # serving/postgres/_layers.py says what these are.
     """
     CREATE TABLE version_layers (
         version  integer NOT NULL,
@@ -188,7 +188,7 @@ def create(connection: Connection[Any]) -> None:
         connection.execute(statement)
     for table in ("full_lists", "delta_lists"):
         settled(connection, table)
-    connection.execute(files("serving").joinpath("postgres/grants.sql").read_text(encoding="utf-8"))
+    connection.execute(files("serving.postgres").joinpath("grants.sql").read_text(encoding="utf-8"))
 
 
 def settled(connection: Connection[Any], table: str) -> None:

@@ -6,7 +6,7 @@ import sqlite3
 from functools import lru_cache
 from typing import Any
 
-from serving import _rules, _sqlite_layers
+from serving import _rules
 from serving._protocol import (
     Action,
     Publication,
@@ -16,6 +16,7 @@ from serving._protocol import (
     from_text,
     to_text,
 )
+from serving.sqlite import _layers
 
 __all__ = [
     "activate",
@@ -92,7 +93,7 @@ def is_newest(connection: sqlite3.Connection, publication: Publication) -> bool:
     """Whether a publication may replace what is live."""
     current = live(connection)
     asked = publication.base is not None and current is not None
-    newest = _sqlite_layers.newest_as_of(connection, current.version) if asked and current else None
+    newest = _layers.newest_as_of(connection, current.version) if asked and current else None
     return _rules.is_newest(publication, current, None if newest is None else from_text(newest))
 
 
@@ -104,7 +105,7 @@ def set_status(connection: sqlite3.Connection, version: int, status: Status) -> 
 def activate(connection: sqlite3.Connection, version: int, at: str) -> None:
     """Make a loaded version live, over or instead of the one before it, retire that, and note the switch."""
     before = live(connection)
-    _sqlite_layers.lay(connection, record(connection, version), before)
+    _layers.lay(connection, record(connection, version), before)
     if before is not None:
         set_status(connection, before.version, Status.RETIRED)
     connection.execute("UPDATE publication_log SET status = 'live', published_at = ? WHERE version = ?", (at, version))
@@ -132,7 +133,7 @@ def roll_back(connection: sqlite3.Connection, to_version: int | None, *, at: str
     for version, status in _rules.passed_over(every, current, target).items():
         set_status(connection, version, status)
     set_status(connection, target.version, Status.LIVE)
-    _sqlite_layers.point(connection, target.version)
+    _layers.point(connection, target.version)
     note_switch(connection, Action.ROLLBACK, current.version, target.version, at=at, reason=reason)
     return record(connection, target.version)
 

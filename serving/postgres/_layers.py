@@ -1,6 +1,6 @@
 """What a version of the PostgreSQL store consists of: the lists of a full publication, and over them those of later deltas.
 
-The same as in :mod:`serving._sqlite_layers`: a *layer* is a version's own lists, ``version_layers`` names those of every
+The same as in :mod:`serving.sqlite._layers`: a *layer* is a version's own lists, ``version_layers`` names those of every
 version that is kept, and ``live_lists`` says, of the live one, which users' lists are not the full publication's.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from serving._postgres_connection import Connection
 from serving._protocol import PublicationRecord
+from serving.postgres._connection import Connection
 
 __all__ = ["lay", "layers", "newest_as_of", "point", "shows", "users_of"]
 

@@ -11,10 +11,10 @@ from psycopg import errors, sql
 
 from schemas import RECOMMENDATIONS
 from schemas import columns as col
-from serving import _postgres_layers, _postgres_log
-from serving._postgres_connection import Connection
-from serving._postgres_schema import LISTED, STORAGE, relation, settled
 from serving._protocol import Erased, PublicationRecord, Recommendation, UserList
+from serving.postgres import _layers, _log
+from serving.postgres._connection import Connection
+from serving.postgres._schema import LISTED, STORAGE, relation, settled
 
 __all__ = ["erase", "erase_noted", "make_room", "of_users", "read_fallback", "read_row", "remove", "showing"]
 
@@ -25,12 +25,12 @@ _DROP_PAUSE_SECONDS = 0.05
 _MOST_ROWS = 2**31 - 1  # a rank's largest value, and a subscript's
 _SHOWN = ", ".join(f"l.{name}[:%(k)s]" for name in (col.VIDEO_ID, col.SCORE, col.SOURCES, col.REASON))
 _OF_DELTAS = (
-    f"SELECT {_postgres_log.COLUMNS}, l.user_id, {_SHOWN} FROM live_lists AS c"
+    f"SELECT {_log.COLUMNS}, l.user_id, {_SHOWN} FROM live_lists AS c"
     " JOIN delta_lists AS l ON l.version = c.layer AND l.user_id = c.user_id"
     " JOIN publication_log AS p ON p.version = c.layer WHERE c.user_id = ANY(%(users)s::bigint[])"
 )
 _OF_ROOT = (
-    f"SELECT {_postgres_log.COLUMNS}, l.user_id, {_SHOWN} FROM full_lists AS l"
+    f"SELECT {_log.COLUMNS}, l.user_id, {_SHOWN} FROM full_lists AS l"
     " JOIN publication_log AS p ON p.version = %(root)s WHERE l.version = %(root)s AND l.user_id = ANY(%(users)s::bigint[])"
 )
 _OF_ALL = f"{_OF_ROOT} AND NOT EXISTS (SELECT FROM live_lists AS c WHERE c.user_id = l.user_id) UNION ALL {_OF_DELTAS}"
@@ -49,7 +49,7 @@ def of_users(connection: Connection, live: PublicationRecord, user_ids: Sequence
     for *publication, user, videos, scores, sources, reasons in found:
         version = publication[0]
         if version not in known:
-            known[version] = _postgres_log.of_row(publication)
+            known[version] = _log.of_row(publication)
         rows = map(Recommendation, range(1, len(videos) + 1), videos, scores, sources, reasons)
         lists[user] = UserList(tuple(rows), known[version])
     return lists
@@ -100,7 +100,7 @@ def erase(connection: Connection, user_id: int) -> list[Erased]:
     Lists that are being loaded or packed at this moment are not seen yet, or locked, and nobody waits for them: the user is
     noted, and :func:`erase_noted` removes them.
     """
-    versions = [(version,) for version in sorted(record.version for record in _postgres_log.records(connection))]
+    versions = [(version,) for version in sorted(record.version for record in _log.records(connection))]
     own = {"user": user_id, "versions": [version for (version,) in versions]}
     held: dict[int, int] = {}
     for table in ("full_lists", "delta_lists"):
@@ -111,7 +111,7 @@ def erase(connection: Connection, user_id: int) -> list[Erased]:
                 own,
             ).fetchall()
         )
-    kept = _postgres_layers.shows(connection, held)
+    kept = _layers.shows(connection, held)
     loading = {version: rows for version, rows in held.items() if version not in kept}
     for version, rows in {**kept, **loading}.items():
         connection.execute(
@@ -139,7 +139,7 @@ def erase_noted(connection: Connection, version: int) -> None:
     """Remove from a version what came, after their erasure, of users who were erased while it loaded."""
     noted = connection.execute("SELECT user_id FROM erased_users WHERE version = %s", (version,)).fetchall()
     if noted:
-        table = relation(version, delta=_postgres_log.record(connection, version).base is not None)
+        table = relation(version, delta=_log.record(connection, version).base is not None)
         connection.execute(
             f"WITH gone AS (DELETE FROM {table} WHERE version = %(version)s AND user_id = ANY(%(users)s::bigint[])"
             " RETURNING rows) UPDATE publication_log AS p SET users = p.users - g.users, rows = p.rows - g.rows FROM"

@@ -14,14 +14,15 @@ import pyarrow as pa
 from redis import exceptions
 
 from schemas import columns as col
-from serving import _checks, _redis_layers, _redis_users, _redis_values, _rules
+from serving import _checks, _rules
 from serving._protocol import Publication, PublishResult, Status, StoreError
-from serving._redis_attempt import Attempt
-from serving._redis_keys import Keys
-from serving._redis_lease import Lease, take
-from serving._redis_load import Load
-from serving._redis_log import Log
-from serving._redis_server import Client, Pipeline, Server
+from serving.redis import _layers, _users, _values
+from serving.redis._attempt import Attempt
+from serving.redis._keys import Keys
+from serving.redis._lease import Lease, take
+from serving.redis._load import Load
+from serving.redis._log import Log
+from serving.redis._server import Client, Pipeline, Server
 
 __all__ = ["Publisher"]
 
@@ -103,17 +104,17 @@ class Publisher:
         by_segment: dict[str, list[tuple[Any, ...]]] = {}
         for segment, _, *row in sorted(zip(*_checks.values(lists.select(shown)), strict=True)):
             by_segment.setdefault(segment, []).append(tuple(row))
-        values = {segment: _redis_values.encode_rows(rows) for segment, rows in by_segment.items()}
+        values = {segment: _values.encode_rows(rows) for segment, rows in by_segment.items()}
         with client.pipeline(transaction=True) as pipe:
             pipe.sadd(self._keys.holding, version)
             pipe.hset(self._keys.fallback(version), mapping=values)
             pipe.execute()
 
-    def _note_users(self, client: Client, attempt: Attempt, number: int, users: _redis_users.Users) -> None:
+    def _note_users(self, client: Client, attempt: Attempt, number: int, users: _users.Users) -> None:
         """Note whose lists come next, or refuse where the version is not this publisher's any more."""
         with client.pipeline(transaction=True) as pipe:
             pipe.sadd(self._keys.holding, attempt.version)  # again: what was cleared meanwhile is to be cleared once more
-            _redis_users.note(pipe, self._keys, attempt.version, number, users)
+            _users.note(pipe, self._keys, attempt.version, number, users)
             attempt.ask(pipe)
             *_, entry, token = pipe.execute()
         attempt.require(entry, token)
@@ -132,7 +133,7 @@ class Publisher:
             entry = log[version]
             users, rows = load.users + entry.own_users, load.rows + entry.own_rows  # less by who was erased
             _rules.refuse_incomplete(version, rows, load.rows, delta=entry.record.base is not None)
-            _redis_layers.refuse_missing(version, load.missing() + 2 * entry.own_users)
+            _layers.refuse_missing(version, load.missing() + 2 * entry.own_users)
             load.refuse_broken()
             log.change(replace(entry, own_users=users, own_rows=rows), users=users, rows=rows)
             pipe.multi()
@@ -152,7 +153,7 @@ class Publisher:
             attempt.refuse_unless_own(log.status(version), pipe.get(attempt.key))
             newest = log.is_newest(publication)
             if newest:
-                _redis_layers.lay(log, version, self._server.client, self._keys)
+                _layers.lay(log, version, self._server.client, self._keys)
                 log.activate(version, self._now())
                 log.retire_old(keep_versions, self._seconds())
             else:
@@ -194,7 +195,7 @@ class Publisher:
         A failure is logged, not raised: what is live is not touched, and the next publisher tries again.
         """
         try:
-            _redis_layers.clear(self._server, self._keys, self._seconds() - self._grace_seconds)
+            _layers.clear(self._server, self._keys, self._seconds() - self._grace_seconds)
         except exceptions.RedisError as error:
             _LOG.warning(
                 "store %s: lists of old versions were not removed (%s); the next publication will", self._server.where, error

@@ -7,9 +7,10 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from serving import _postgres_layers, _rules
-from serving._postgres_connection import LOCKS, Connection
+from serving import _rules
 from serving._protocol import Action, Publication, PublicationRecord, Status, Switch
+from serving.postgres import _layers
+from serving.postgres._connection import LOCKS, Connection
 
 __all__ = [
     "COLUMNS",
@@ -48,7 +49,7 @@ def of_row(row: Sequence[Any]) -> PublicationRecord:
 def enter(connection: Connection, publication: Publication, status: Status) -> int:
     """Add a publication to the log and return its version; one that is loading has its lease with it.
 
-    Inside :func:`~serving._postgres_connection.alone`, so that nobody sees it between its entry and its lease.
+    Inside :func:`~serving.postgres._connection.alone`, so that nobody sees it between its entry and its lease.
     """
     row = connection.execute(
         "INSERT INTO publication_log (version, as_of, generation, model_version, expires_at, status, has_rows, base,"
@@ -113,7 +114,7 @@ def is_newest(connection: Connection, publication: Publication) -> bool:
     """Whether a publication may replace what is live."""
     current = live(connection)
     asked = publication.base is not None and current is not None
-    newest = _postgres_layers.newest_as_of(connection, current.version) if asked and current else None
+    newest = _layers.newest_as_of(connection, current.version) if asked and current else None
     return _rules.is_newest(publication, current, newest)
 
 
@@ -169,7 +170,7 @@ def set_status(connection: Connection, version: int, status: Status) -> None:
 def activate(connection: Connection, version: int, at: datetime) -> None:
     """Make a loaded version live, over or instead of the one before it, retire that, and note the switch."""
     before = live(connection)
-    _postgres_layers.lay(connection, record(connection, version), before)
+    _layers.lay(connection, record(connection, version), before)
     if before is not None:
         set_status(connection, before.version, Status.RETIRED)
     connection.execute("UPDATE publication_log SET status = 'live', published_at = %s WHERE version = %s", (at, version))
@@ -199,7 +200,7 @@ def roll_back(connection: Connection, to_version: int | None, *, at: datetime, r
     for version, status in _rules.passed_over(every, current, target).items():
         set_status(connection, version, status)
     set_status(connection, target.version, Status.LIVE)
-    _postgres_layers.point(connection, target.version)
+    _layers.point(connection, target.version)
     _note_switch(connection, Action.ROLLBACK, current.version, target.version, at=at, reason=reason)
     return record(connection, target.version)
 

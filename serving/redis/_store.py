@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from redis import exceptions
 
-from serving import _checks, _redis_erase, _rules
+from serving import _checks, _rules
 from serving._protocol import (
     Erased,
     Publication,
@@ -19,11 +19,12 @@ from serving._protocol import (
     Switch,
 )
 from serving._reads import SnapshotReads
-from serving._redis_keys import Keys
-from serving._redis_log import Log, entry_of, switch_of
-from serving._redis_publish import Publisher
-from serving._redis_server import Pipeline, Server
-from serving._redis_snapshot import Live, RedisSnapshot
+from serving.redis import _erase
+from serving.redis._keys import Keys
+from serving.redis._log import Log, entry_of, switch_of
+from serving.redis._publish import Publisher
+from serving.redis._server import Pipeline, Server
+from serving.redis._snapshot import Live, RedisSnapshot
 
 __all__ = ["RedisStore"]
 
@@ -107,7 +108,7 @@ class RedisStore(SnapshotReads):
         See :meth:`serving.ServingStore.erase`. The server's files hold old bytes until it rewrites them: ``docs/redis.md``.
         """
         _checks.reading(1, user_id)
-        return _redis_erase.erase(self._server, self._keys, user_id, self._publisher.clear)
+        return _erase.erase(self._server, self._keys, user_id, self._publisher.clear)
 
     # ------------------------------------------------------------------------------------------------------- reading
 

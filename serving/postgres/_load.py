@@ -21,10 +21,11 @@ from psycopg.rows import dict_row
 
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS
 from schemas import columns as col
-from serving import _checks, _postgres_log, _rules
-from serving._postgres_connection import LOCK_TIMEOUT, Connection, alongside, lock_beside
-from serving._postgres_copy import HEADER, TRAILER, encoded
-from serving._postgres_schema import LISTED, relation
+from serving import _checks, _rules
+from serving.postgres import _log
+from serving.postgres._connection import LOCK_TIMEOUT, Connection, alongside, lock_beside
+from serving.postgres._copy import HEADER, TRAILER, encoded
+from serving.postgres._schema import LISTED, relation
 
 __all__ = ["load", "load_fallback", "load_part", "settle"]
 
@@ -40,7 +41,7 @@ def load(connection: Connection, version: int, batches: Iterable[pa.RecordBatch]
     Raises:
         StoreError: a row breaks a rule, or the version is not being loaded any more.
     """
-    counted = partial(_postgres_log.count, connection, version)
+    counted = partial(_log.count, connection, version)
     said = _load(_Target(connection, version, delta, counted, partial(alongside, connection)), batches)
     settle(connection, version, delta=delta)
     return said
@@ -62,15 +63,15 @@ def load_part(connection: Connection, version: int, part: str, batches: Iterable
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit = off")
         connection.execute("SET LOCAL lock_timeout = 0")  # for other parts, where they have the same users
-        _postgres_log.refuse_unless_loading(connection, version)
-        if (known := _postgres_log.enter_part(connection, version, part)) is not None:
+        _log.refuse_unless_loading(connection, version)
+        if (known := _log.enter_part(connection, version, part)) is not None:
             return known
         target = _Target(connection, version, delta, lambda *both: counted.append(both), connection.transaction)
         said = _load(target, batches)
         connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
         lock_beside(connection)
-        _postgres_log.count_part(connection, version, part, said)
-        _postgres_log.count(connection, version, sum(users for users, _ in counted), sum(rows for _, rows in counted))
+        _log.count_part(connection, version, part, said)
+        _log.count(connection, version, sum(users for users, _ in counted), sum(rows for _, rows in counted))
     return said
 
 
@@ -114,7 +115,7 @@ def load_fallback(connection: Connection, version: int, fallback: pa.Table) -> N
     """Write a version's checked fallback lists in one transaction."""
     columns = ", ".join(FALLBACK_RECOMMENDATIONS.columns)
     with alongside(connection), connection.cursor() as cursor:
-        _postgres_log.refuse_unless_loading(connection, version)
+        _log.refuse_unless_loading(connection, version)
         with cursor.copy(f"COPY fallback_rows (version, {columns}) FROM STDIN") as copy:
             for row in zip(*_checks.values(fallback), strict=True):
                 copy.write_row((version, *row))
@@ -162,7 +163,7 @@ def _pack(target: _Target, lists: pa.Table, lengths: npt.NDArray[np.int64]) -> N
     version, table = target.version, relation(target.version, delta=target.delta)
     statement = f"COPY {table} (version, user_id, rows, {_COLUMNS}) FROM STDIN (FORMAT binary)"
     with target.transaction(), target.connection.cursor() as cursor:
-        _postgres_log.refuse_unless_loading(target.connection, version)  # before its table may be missing
+        _log.refuse_unless_loading(target.connection, version)  # before its table may be missing
         with cursor.copy(statement, writer=QueuedLibpqWriter(cursor)) as copy:
             copy.write(HEADER)
             for first in range(0, len(starts), _SLICE_LISTS):
@@ -175,7 +176,7 @@ def _pack(target: _Target, lists: pa.Table, lengths: npt.NDArray[np.int64]) -> N
 def _stage(target: _Target, rows: pa.Table, positions: npt.NDArray[np.int64]) -> None:
     columns = ", ".join(RECOMMENDATIONS.columns)
     with target.transaction(), target.connection.cursor() as cursor:
-        _postgres_log.refuse_unless_loading(target.connection, target.version)
+        _log.refuse_unless_loading(target.connection, target.version)
         with cursor.copy(f"COPY staged_rows (version, position, {columns}) FROM STDIN") as copy:
             for position, *row in zip(positions.tolist(), *_checks.values(rows), strict=True):
                 copy.write_row((target.version, position, *row))
@@ -220,7 +221,7 @@ def _settle(connection: Connection, version: int, *, delta: bool) -> None:
         if broken:
             staged = cursor.execute(f"SELECT count(*) AS users FROM ({_JUDGED}) AS s", own).fetchone()
             assert staged is not None
-            users = _postgres_log.record(connection, version).users - packed["users"] + staged["users"]
+            users = _log.record(connection, version).users - packed["users"] + staged["users"]
             first = [{name: value for name, value in row.items() if name != "broken"} for row in broken]
             _rules.refuse_broken(broken[0]["broken"], users, first)
         arrays = ", ".join(f"array_agg({field.name} ORDER BY rank)" for field in LISTED)
@@ -234,7 +235,7 @@ def _settle(connection: Connection, version: int, *, delta: bool) -> None:
         assert total is not None
         cursor.execute("DELETE FROM staged_rows WHERE version = %(version)s", own)
         lock_beside(connection)
-        _postgres_log.count(connection, version, total["users"] - packed["users"], total["rows"] - packed["rows"])
+        _log.count(connection, version, total["users"] - packed["users"], total["rows"] - packed["rows"])
 
 
 _JUDGED = (

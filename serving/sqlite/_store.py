@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from serving import _checks, _rules, _sqlite_layers, _sqlite_log, _sqlite_rows
+from serving import _checks, _rules
 from serving._lease import Lease, held
 from serving._protocol import (
     Erased,
@@ -29,7 +29,8 @@ from serving._protocol import (
     to_text,
 )
 from serving._reads import SnapshotReads
-from serving._sqlite_file import WRITER_WAIT_SECONDS, ReaderPool, open_writer, transaction, translated
+from serving.sqlite import _layers, _log, _rows
+from serving.sqlite._file import WRITER_WAIT_SECONDS, ReaderPool, open_writer, transaction, translated
 
 __all__ = ["SqliteStore"]
 
@@ -68,9 +69,9 @@ class SqliteStore(SnapshotReads):
             if lease is None:
                 return PublishResult(version=version, status=Status.SUPERSEDED, users=0, rows=0)
             try:
-                _sqlite_rows.load_fallback(connection, version, lists)
-                said = _sqlite_rows.load(connection, version, batches)
-                users, rows = _sqlite_rows.verify(connection, version, said)
+                _rows.load_fallback(connection, version, lists)
+                said = _rows.load(connection, version, batches)
+                users, rows = _rows.verify(connection, version, said)
                 status = self._switch(connection, version, publication, keep_versions)
             except BaseException:
                 self._abandon(connection, version)
@@ -87,7 +88,7 @@ class SqliteStore(SnapshotReads):
         publication; it then goes live again, and what was live meanwhile is retired.
         """
         with self._writing("roll back") as connection, _durably(connection), transaction(connection):
-            return _sqlite_log.roll_back(connection, to_version, at=self._now(), reason=reason)
+            return _log.roll_back(connection, to_version, at=self._now(), reason=reason)
 
     def erase(self, user_id: int) -> list[Erased]:
         """Remove a user's rows from every version in one transaction, and from the file's free pages.
@@ -99,7 +100,7 @@ class SqliteStore(SnapshotReads):
             return []
         with self._writing("erase a user") as connection:
             with _durably(connection), transaction(connection):
-                found = _sqlite_rows.erase(connection, user_id)
+                found = _rows.erase(connection, user_id)
             busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # old pages are there until then
         if busy:
             raise UnfinishedErasureError(
@@ -120,12 +121,12 @@ class SqliteStore(SnapshotReads):
     def publications(self) -> list[PublicationRecord]:
         """Return every version that was ever begun, newest first."""
         with self._readers.lend() as connection:
-            return _sqlite_log.records(connection) if connection else []
+            return _log.records(connection) if connection else []
 
     def switches(self) -> list[Switch]:
         """Return every change of the live version, newest first."""
         with self._readers.lend() as connection:
-            return _sqlite_log.switches(connection) if connection else []
+            return _log.switches(connection) if connection else []
 
     def close(self) -> None:
         """Close the connections that are not in use; the store opens new ones when it is used again."""
@@ -142,9 +143,9 @@ class SqliteStore(SnapshotReads):
         try:
             with transaction(connection):
                 self._bury(connection)
-                if not _sqlite_log.is_newest(connection, publication):
-                    return _sqlite_log.enter(connection, publication, Status.SUPERSEDED), None
-                version = _sqlite_log.enter(connection, publication, Status.LOADING)
+                if not _log.is_newest(connection, publication):
+                    return _log.enter(connection, publication, Status.SUPERSEDED), None
+                version = _log.enter(connection, publication, Status.LOADING)
                 lease = Lease.take(self._lock(version))
         except BaseException:
             if lease is not None:
@@ -154,9 +155,9 @@ class SqliteStore(SnapshotReads):
 
     def _bury(self, connection: sqlite3.Connection) -> None:
         """Mark as failed what publishers were loading that live no more, and remove their lock files."""
-        for version in _sqlite_log.loading(connection):
+        for version in _log.loading(connection):
             if not held(self._lock(version)):
-                _sqlite_log.set_status(connection, version, Status.FAILED)
+                _log.set_status(connection, version, Status.FAILED)
         for file in self.path.parent.glob(f"{escape(self.path.name)}.publisher-*.lock"):
             if not held(file):
                 file.unlink(missing_ok=True)
@@ -166,19 +167,19 @@ class SqliteStore(SnapshotReads):
     ) -> Literal[Status.LIVE, Status.SUPERSEDED]:
         """Make a loaded version live if it still is the newest: the one transaction that readers notice."""
         with _durably(connection), transaction(connection):
-            _sqlite_rows.refuse_unless_loading(connection, version)
-            if not _sqlite_log.is_newest(connection, publication):
-                _sqlite_log.set_status(connection, version, Status.SUPERSEDED)
+            _rows.refuse_unless_loading(connection, version)
+            if not _log.is_newest(connection, publication):
+                _log.set_status(connection, version, Status.SUPERSEDED)
                 return Status.SUPERSEDED
-            _sqlite_log.activate(connection, version, self._now())
-            _sqlite_log.retire_old(connection, keep_versions)
+            _log.activate(connection, version, self._now())
+            _log.retire_old(connection, keep_versions)
             return Status.LIVE
 
     def _abandon(self, connection: sqlite3.Connection, version: int) -> None:
         """Mark a version as failed and remove its rows; left to the next publisher where the file refuses."""
         with suppress(sqlite3.Error), transaction(connection):
-            if version in _sqlite_log.loading(connection):
-                _sqlite_log.set_status(connection, version, Status.FAILED)
+            if version in _log.loading(connection):
+                _log.set_status(connection, version, Status.FAILED)
         self._clear(connection)
 
     def _clear(self, connection: sqlite3.Connection) -> None:
@@ -187,7 +188,7 @@ class SqliteStore(SnapshotReads):
         A failure is logged, not raised: what is live is not touched, and the next publisher tries again.
         """
         try:
-            _sqlite_rows.delete(connection)
+            _rows.delete(connection)
         except sqlite3.Error as error:
             _LOG.warning("store %s: rows of old versions were not removed (%s); the next publication will", self.path, error)
 
@@ -213,23 +214,23 @@ class _SqliteSnapshot:
 
     def __init__(self, connection: sqlite3.Connection | None) -> None:
         self._connection = connection
-        self.live = _sqlite_log.live(connection) if connection else None
+        self.live = _log.live(connection) if connection else None
 
     def read(self, user_id: int, k: int) -> list[Recommendation]:
         """Return a user's first ``k`` recommendations by rank."""
         _checks.reading(k, user_id)
         if self._connection is None or self.live is None:
             return []
-        return _sqlite_rows.read(self._connection, _sqlite_layers.layer_of(self._connection, self.live, user_id), user_id, k)
+        return _rows.read(self._connection, _layers.layer_of(self._connection, self.live, user_id), user_id, k)
 
     def read_lists(self, user_ids: Sequence[int], k: int) -> dict[int, UserList]:
         """Return the first ``k`` recommendations of each of these users who has any."""
         _checks.reading(k, *user_ids)
         if self._connection is None or self.live is None:
             return {}
-        layers = _sqlite_layers.layers_of(self._connection, self.live, user_ids)
+        layers = _layers.layers_of(self._connection, self.live, user_ids)
         known = {layer: self._of(layer) for layer in sorted(set(layers.values()))}
-        found = ((user, _sqlite_rows.read(self._connection, layer, user, k)) for user, layer in layers.items())
+        found = ((user, _rows.read(self._connection, layer, user, k)) for user, layer in layers.items())
         return {user: UserList(tuple(rows), known[layers[user]]) for user, rows in found if rows}
 
     def published_by(self, user_id: int) -> PublicationRecord | None:
@@ -237,7 +238,7 @@ class _SqliteSnapshot:
         _checks.reading(1, user_id)
         if self._connection is None or self.live is None:
             return None
-        layer = _sqlite_layers.layer_of(self._connection, self.live, user_id)
+        layer = _layers.layer_of(self._connection, self.live, user_id)
         return self._of(layer)
 
     def publications(self) -> list[PublicationRecord]:
@@ -246,39 +247,39 @@ class _SqliteSnapshot:
             return []
         if self.live.layers == 1:
             return [self.live]
-        layers = _sqlite_layers.layers(self._connection, self.live.version)
-        return [_sqlite_log.record(self._connection, layer) for layer in layers]
+        layers = _layers.layers(self._connection, self.live.version)
+        return [_log.record(self._connection, layer) for layer in layers]
 
     def users_of(self, delta: int) -> list[int]:
         """Return the users whose list is of this delta, ascending."""
         if self._connection is None or self.live is None or self.live.layers == 1:
             return []
-        return _sqlite_layers.users_of(self._connection, delta)
+        return _layers.users_of(self._connection, delta)
 
     def showing(self, video_ids: Sequence[int]) -> list[tuple[int, int]]:
         """Return user and video of every row that shows one of these videos."""
-        return _sqlite_rows.showing(self._connection, video_ids) if self._connection is not None else []
+        return _rows.showing(self._connection, video_ids) if self._connection is not None else []
 
     def read_fallback(self, segment: str, k: int) -> list[Recommendation]:
         """Return a segment's first ``k`` videos by rank."""
         _checks.reading(k)
         if self._connection is None or self.live is None:
             return []
-        return _sqlite_rows.read_fallback(self._connection, self.live.version, segment, k)
+        return _rows.read_fallback(self._connection, self.live.version, segment, k)
 
     def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
         """Return every column of a video's row in a user's list; None where it is not in it."""
         _checks.reading(1, user_id)
         if self.live is None or self._connection is None:
             return None
-        layer = _sqlite_layers.layer_of(self._connection, self.live, user_id)
-        return _sqlite_rows.read_row(self._connection, layer, user_id, video_id)
+        layer = _layers.layer_of(self._connection, self.live, user_id)
+        return _rows.read_row(self._connection, layer, user_id, video_id)
 
     def _of(self, layer: int) -> PublicationRecord:
         """The publication that wrote a layer."""
         assert self._connection is not None
         assert self.live is not None
-        return self.live if layer == self.live.version else _sqlite_log.record(self._connection, layer)
+        return self.live if layer == self.live.version else _log.record(self._connection, layer)
 
 
 @contextmanager

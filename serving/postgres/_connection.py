@@ -19,8 +19,8 @@ import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 
-from serving import _postgres_schema
 from serving._protocol import StoreError
+from serving.postgres import _schema
 
 __all__ = ["LOCKS", "LOCK_TIMEOUT", "ReaderPool", "Server", "alone", "alongside", "lock_beside"]
 
@@ -67,10 +67,10 @@ class Server:
         with self.translated("open"):
             connection = self._connect("reelflow publisher", _WRITER)
             try:
-                if not _postgres_schema.is_ours(connection, self.name):
+                if not _schema.is_ours(connection, self.name):
                     with alone(connection):
-                        if not _postgres_schema.is_ours(connection, self.name):  # nobody was quicker
-                            _postgres_schema.create(connection)
+                        if not _schema.is_ours(connection, self.name):  # nobody was quicker
+                            _schema.create(connection)
             except BaseException:
                 connection.close()
                 raise
@@ -84,7 +84,7 @@ class Server:
         """
         connection = self._connect("reelflow reader", _READER)
         try:
-            if _postgres_schema.is_ours(connection, self.name):
+            if _schema.is_ours(connection, self.name):
                 return connection
         except BaseException:
             connection.close()

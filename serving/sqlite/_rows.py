@@ -11,10 +11,11 @@ from typing import Any
 import pyarrow as pa
 
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, Table
-from serving import _checks, _rules, _sqlite_layers
+from serving import _checks, _rules
 from serving._protocol import Erased, Recommendation, StoreError
-from serving._sqlite_file import transaction
-from serving._sqlite_log import record
+from serving.sqlite import _layers
+from serving.sqlite._file import transaction
+from serving.sqlite._log import record
 
 __all__ = [
     "delete",
@@ -166,7 +167,7 @@ def erase(connection: sqlite3.Connection, user_id: int) -> list[Erased]:
     """Remove a user's rows from every version, and from what each says that its readers see."""
     versions = [version for (version,) in connection.execute("SELECT version FROM publication_log ORDER BY version")]
     held = {version: _rows_of(connection, version, user_id) for version in versions}
-    for version, shown in _sqlite_layers.shows(connection, held).items():
+    for version, shown in _layers.shows(connection, held).items():
         connection.execute("UPDATE publication_log SET users = users - 1, rows = rows - ? WHERE version = ?", (shown, version))
     for version, rows in held.items():
         if rows:  # one that is verified and not yet live; one that is not verified is counted when it is

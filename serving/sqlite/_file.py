@@ -48,7 +48,7 @@ _FALLBACK_VIEW = """
     FROM publication_log AS p CROSS JOIN fallback_rows AS r ON r.version = p.version
     WHERE p.status = 'live'"""
 
-# serving/_sqlite_layers.py says what these are. The key's columns come first in each table: where they do not, SQLite 3.40's
+# serving/sqlite/_layers.py says what these are. The key's columns come first in each table: where they do not, SQLite 3.40's
 # `integrity_check` finds nulls that are not there.
 _LAYERS = (
     """

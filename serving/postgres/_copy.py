@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from serving._postgres_schema import LISTED
+from serving.postgres._schema import LISTED
 
 __all__ = ["HEADER", "TRAILER", "encoded"]
 

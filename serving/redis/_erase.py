@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 
 from redis import exceptions
 
-from serving import _redis_layers, _redis_users, _redis_values
 from serving._protocol import Erased
-from serving._redis_keys import Keys
-from serving._redis_log import Log
-from serving._redis_server import Pipeline, Server
+from serving.redis import _layers, _users, _values
+from serving.redis._keys import Keys
+from serving.redis._log import Log
+from serving.redis._server import Pipeline, Server
 
 __all__ = ["erase"]
 
@@ -50,15 +50,15 @@ def _remove(pipe: Pipeline, server: Server, keys: Keys, user_id: int, before: Ma
     rows = {version: count or before.get(version, 0) for version, count in found.items()}
     shown = log.shown(math.inf)  # there, users and lists belong together unless an erasure was broken off
     asked = [version for version in log.held if rows[version] or version in shown]
-    pieces = {version: _redis_users.without(server.client, keys, version, user_id) for version in asked}
+    pieces = {version: _users.without(server.client, keys, version, user_id) for version in asked}
     held = {version: rows[version] for version in asked if rows[version] or pieces[version]}
-    _redis_layers.erase(log, held)
+    _layers.erase(log, held)
     pipe.multi()
     if held:
         pipe.delete(*names)
         for version, without in pieces.items():
             for number, users in without:
-                _redis_users.note(pipe, keys, version, number, users)
+                _users.note(pipe, keys, version, number, users)
         log.write(pipe, keys)
     return [Erased(version, count) for version, count in held.items()]
 
@@ -76,4 +76,4 @@ def _lists(pipe: Pipeline, log: Log, keys: Keys, user_id: int) -> tuple[list[str
     if not names:
         return [], {}
     pipe.watch(*names)
-    return names, dict(zip(log.held, map(_redis_values.count, pipe.mget(names[::2])), strict=True))
+    return names, dict(zip(log.held, map(_values.count, pipe.mget(names[::2])), strict=True))

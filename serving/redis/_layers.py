@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from serving import _redis_users, _rules
+from serving import _rules
 from serving._protocol import Status, StoreError
-from serving._redis_keys import Keys
-from serving._redis_log import Log
-from serving._redis_server import Client, Pipeline, Server
+from serving.redis import _users
+from serving.redis._keys import Keys
+from serving.redis._log import Log
+from serving.redis._server import Client, Pipeline, Server
 
 __all__ = ["clear", "erase", "lay", "refuse_missing"]
 
@@ -31,18 +32,18 @@ def lay(log: Log, version: int, client: Client, keys: Keys) -> None:
     if new.record.base is not None:
         assert live is not None
         shows = (*below, version)
-        own = _redis_users.users_of(client, keys, version)
-        hidden = _redis_users.rows_seen(client, keys, below, own)
+        own = _users.users_of(client, keys, version)
+        hidden = _users.rows_seen(client, keys, below, own)
         users, rows = live.record.users, live.record.rows
         shown = (new.own_users, new.own_rows)
     else:
         later = _rules.later((log[delta].record for delta in below[1:]), new.record)
         shows = (version, *(delta.version for delta in later))
-        over = [_redis_users.users_of(client, keys, delta) for delta in shows[1:]]
+        over = [_users.users_of(client, keys, delta) for delta in shows[1:]]
         of_deltas = np.unique(np.concatenate(over)) if over else np.empty(0, np.int64)
         users, rows = new.own_users, new.own_rows
-        hidden = _redis_users.rows_seen(client, keys, shows[:1], of_deltas)
-        shown = _redis_users.rows_seen(client, keys, shows, of_deltas)
+        hidden = _users.rows_seen(client, keys, shows[:1], of_deltas)
+        shown = _users.rows_seen(client, keys, shows, of_deltas)
     log.change(
         replace(new, shows=shows),
         layers=len(shows),
@@ -116,6 +117,6 @@ def clear(server: Server, keys: Keys, since: float) -> None:
     for version, lists, buried in dead:
         server.client.unlink(keys.fallback(version))
         if lists:
-            _redis_users.delete(server.client, keys, version)
+            _users.delete(server.client, keys, version)
             if buried:
                 server.client.srem(keys.holding, version)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from serving import _checks, _redis_users, _redis_values
+from serving import _checks
 from serving._protocol import PublicationRecord, Recommendation, StoreError, UserList
-from serving._redis_keys import Keys
-from serving._redis_log import Entry, entry_of
-from serving._redis_server import Client
+from serving.redis import _users, _values
+from serving.redis._keys import Keys
+from serving.redis._log import Entry, entry_of
+from serving.redis._server import Client
 
 __all__ = ["Live", "RedisSnapshot"]
 
@@ -57,7 +58,7 @@ class RedisSnapshot:
         lists = {}
         for user, (layer, value) in self._values(user_ids).items():
             self._layers[user] = layer
-            lists[user] = UserList(tuple(_redis_values.recommendations(value, k)), layer)
+            lists[user] = UserList(tuple(_values.recommendations(value, k)), layer)
         return lists
 
     def published_by(self, user_id: int) -> PublicationRecord | None:
@@ -79,9 +80,9 @@ class RedisSnapshot:
         layers = [layer.record.version for layer in self._of_live.layers] if self._of_live else []
         if delta not in layers[:-1]:
             return []
-        users = _redis_users.users_of(self._client, self._keys, delta)
+        users = _users.users_of(self._client, self._keys, delta)
         for above in layers[: layers.index(delta)]:
-            users = np.setdiff1d(users, _redis_users.users_of(self._client, self._keys, above))
+            users = np.setdiff1d(users, _users.users_of(self._client, self._keys, above))
         self._refuse_unless_kept()
         return [int(user) for user in users]
 
@@ -90,9 +91,9 @@ class RedisSnapshot:
         wanted, found = set(map(int, video_ids)), []
         above: set[int] = set()
         for layer in self._of_live.layers if self._of_live else ():
-            for _, users in _redis_users.pieces(self._client, self._keys, layer.record.version):
+            for _, users in _users.pieces(self._client, self._keys, layer.record.version):
                 own = [user for user in users.tolist() if user not in above]
-                for part in _redis_users.parts(len(own)):
+                for part in _users.parts(len(own)):
                     values = self._client.mget([self._keys.list(layer.record.version, user) for user in own[part]])
                     for user, value in zip(own[part], values, strict=True):
                         shown = json.loads(value)["videos"] if value else ()
@@ -111,7 +112,7 @@ class RedisSnapshot:
         if value is None:
             self._refuse_unless_kept()  # else there is no such list
             return []
-        return _redis_values.recommendations(value, k)
+        return _values.recommendations(value, k)
 
     def read_row(self, user_id: int, video_id: int) -> dict[str, Any] | None:
         """Return every column of a video's row in a user's list; None where it is not in it."""
@@ -122,7 +123,7 @@ class RedisSnapshot:
                 return None
             layer, value = found
             if why := self._client.get(self._keys.why(layer.version, user_id)):
-                return _redis_values.full_row(user_id, value, why, video_id)
+                return _values.full_row(user_id, value, why, video_id)
         self._refuse_unless_kept()
         return None
 
