@@ -4,6 +4,10 @@ BIN := .venv/bin
 AIRFLOW_BIN := .venv-airflow/bin
 CODE := conf schemas models jobs serving dags scripts benchmarks tests
 PYTEST_ARGS ?=
+# Processes that share the tests: each wants a core and 4 GB.
+TEST_PROCESSES ?= 2
+# Containers often set it; each of the many short processes would then compile reelflow anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help set-up set-up-reelflow run up serve rollback test test-airflow test-quick lint audit format bench bench-quality tune fuzz docs lock clean
@@ -32,16 +36,17 @@ rollback: set-up-reelflow ## The publication before is live again, models and in
 	@$(if $(WORKSPACE),REELFLOW_HOME="$(abspath $(WORKSPACE))") $(BIN)/python -m jobs.rollback --reason "$(REASON)" \
 		$(if $(BY),--by "$(BY)") $(if $(TO),--to-version "$(TO)")
 
-test: set-up ## All tests [PYTEST_ARGS=...]
-	$(AIRFLOW_BIN)/python -m pytest tests/dags --confcutdir=tests/dags $(PYTEST_ARGS)
+test: set-up ## All tests [PYTEST_ARGS=... TEST_PROCESSES=N]
+	$(AIRFLOW_BIN)/python -m pytest tests/dags --confcutdir=tests/dags -n $(TEST_PROCESSES) --dist worksteal $(PYTEST_ARGS)
 	$(AIRFLOW_BIN)/python -m pytest tests/airflow --confcutdir=tests/airflow -m "not long" $(PYTEST_ARGS)
-	$(BIN)/python -m pytest tests --ignore=tests/dags --ignore=tests/airflow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/dags --ignore=tests/airflow -n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 test-airflow: set-up ## The long tests of a whole Airflow: real stages, a browser (half an hour)
 	$(AIRFLOW_BIN)/python -m pytest tests/airflow --confcutdir=tests/airflow -m long $(PYTEST_ARGS)
 
 test-quick: set-up-reelflow ## Tests without Spark, Airflow and slow ones
-	$(BIN)/python -m pytest tests --ignore=tests/dags --ignore=tests/airflow -m "not spark and not slow and not airflow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests --ignore=tests/dags --ignore=tests/airflow -m "not spark and not slow and not airflow" \
+		-n $(TEST_PROCESSES) $(PYTEST_ARGS)
 
 lint: set-up-reelflow ## Formatting, style, types, layers
 	$(BIN)/ruff format --check $(wildcard $(CODE))
