@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from schemas import columns as col
 from schemas.errors import ReelflowError
-from serving import RecommendationReader, ServingStore, StoreError, segments_of
+from serving import PublicationRecord, RecommendationReader, ServingStore, Status, StoreError, segments_of
 from serving.freshness import check
 from serving.http._answers import GREATEST_ID, LEAST_ID, TEXT, fallback_list, shown
 from serving.http._config import Clock, HttpConfig
@@ -87,11 +87,16 @@ def _start(store: ServingStore, reader: RecommendationReader, lake: TeamLake, no
     own = reader.get_many([user for user, _ in users], 1, now=now) if users and live else {}
     return {
         "live": asdict(finding),
-        "publications": store.publications()[:_VERSIONS] if live else [],
+        "publications": _newest(store.publications()) if live else [],
         "users": [{"user_id": user, "actions": actions} for user, actions in users if user in own and own[user].why == "own"],
         "segments": segments,
         "remarks": sorted({no_users, no_segments} - {""}),
     }
+
+
+def _newest(publications: list[PublicationRecord]) -> list[PublicationRecord]:
+    """The newest, and the live one, which may lie far back after backfills or a rollback."""
+    return [one for place, one in enumerate(publications) if place < _VERSIONS or one.status == Status.LIVE]
 
 
 def _homepage(

@@ -41,7 +41,7 @@ function showLive({ live, publications, remarks }) {
     ["Users with a list", count(live.users)],
     ["As of", moment(live.as_of)],
     ["Expires", moment(live.expires_at)],
-    ["Model", publications[0]?.model_version ?? ""],
+    ["Model", publications.find((one) => one.version === live.version)?.model_version ?? ""],
   ] : [];
   byId("live-facts").replaceChildren(...facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
   byId("publications").replaceChildren(...publications.map((one) => h("tr", {},

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.serving.builders import fallback, publication, rows
 from tests.serving.http import world
 from tests.serving.http.chromium import PROGRAM, Page, chromium
 from tests.serving.http.clients import Server, serving
@@ -142,6 +143,20 @@ class TestDesk:
         state = text(page, "#state")
         assert state == "✓ Fresh Knows everything before Thu, 8 Jan 2026, 00:00 UTC, 5 hours ago. Expires in 1 day."
         assert text(page, "#publications") == "1 live Thu, 8 Jan 2026, 00:00 UTC 3 2026-01-08-small"
+
+    def test_after_a_rollback_the_model_is_that_of_what_is_live(self, page: Page, tmp_path: Path) -> None:
+        store = world.make(tmp_path)
+        store.publish(publication(9, 2), rows(9, 2), fallback(9, 2), 3)
+        store.rollback(reason="a test")
+        with serving(tmp_path, store.path, "--page", "--at", world.NOW) as back:
+            page.open(back.url)
+            assert text(page, "#live-facts").endswith("Model 2026-01-08-small")
+            assert [
+                row.split()[:2] for row in page.value("document.getElementById('publications').innerText").splitlines()
+            ] == [
+                ["2", "rolled"],
+                ["1", "live"],
+            ]
 
     def test_a_mistyped_user_is_explained(self, page: Page, server: Server) -> None:
         page.open(f"{server.url}/?user={2**63}")

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from serving import SqliteStore
 from serving.http import create_app
+from tests.serving.builders import fallback, publication, rows
 from tests.serving.http import world
 from tests.serving.http.clients import LOCAL, config
 from tests.serving.http.conftest import published
@@ -82,6 +83,16 @@ class TestStart:
         assert found["segments"] == {"country": ["DE"], "language": ["de"]}
         assert [one["status"] for one in found["publications"]] == ["live"]
         assert found["remarks"] == []
+
+    def test_the_live_publication_is_told_however_far_back_it_lies(self, tmp_path: Path) -> None:
+        store = world.make(tmp_path)
+        for day, generation in [(9, 2), *((7, attempt) for attempt in range(3, 10))]:
+            store.publish(publication(day, generation), rows(day, generation), fallback(day, generation), 3)
+            if day == 9:
+                store.rollback(reason="a test")
+        found = browser(tmp_path).get("/page-data/start").json()
+        versions = [(one["version"], one["status"]) for one in found["publications"]]
+        assert versions == [*((version, "superseded") for version in range(9, 3, -1)), (1, "live")]
 
     def test_says_that_it_is_stale(self, home: Path) -> None:
         found = browser(home, world.STALE).get("/page-data/start").json()
