@@ -73,7 +73,7 @@ class TestKilled:
 
 
 def start(space: Workspace, *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **space.variables, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, **space.variables, "PYTHONPATH": str(ROOT)}
     for name in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "SPARK_SUBMIT_MODE"):
         environment.pop(name, None)
     with (space.home / "process.log").open("wb") as output:

@@ -33,7 +33,7 @@ def start(
     where: Path | str, number: int, generation: int, how: str, *, users: int = 1500, base: int = 0, **options: object
 ) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.serving.publisher", *map(str, (where, number, generation, how, users, base))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         command,
         cwd=ROOT,
