@@ -17,6 +17,7 @@ from serving._protocol import (
     Switch,
     UnfinishedErasureError,
     UserList,
+    VanishedVersionError,
 )
 from serving._videos import titles
 from serving.sqlite._store import SqliteStore
@@ -39,6 +40,7 @@ __all__ = [
     "Switch",
     "UnfinishedErasureError",
     "UserList",
+    "VanishedVersionError",
     "Why",
     "open_store",
     "segments_of",

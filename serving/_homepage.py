@@ -10,6 +10,7 @@ from typing import Literal
 from schemas.segments import ALL, segment_name
 from serving._open import open_store
 from serving._protocol import PublicationRecord, Recommendation, ServingStore, Snapshot, StoreError, UserList
+from serving._reads import read_live
 
 __all__ = ["Homepage", "RecommendationReader", "Why", "segments_of"]
 
@@ -73,7 +74,8 @@ class RecommendationReader:
         """Return the homepage of each of these users, all from one version; see :meth:`get`."""
         moment = now or datetime.now(UTC)
         names = (segments,) if isinstance(segments, str) else tuple(segments)
-        with self._store.snapshot() as snapshot:
+
+        def pages(snapshot: Snapshot) -> dict[int, Homepage]:
             live = snapshot.live
             if live is None:
                 raise StoreError(
@@ -82,6 +84,8 @@ class RecommendationReader:
             own = snapshot.read_lists(user_ids, k)
             others = _Fallback(snapshot, live, names, k)
             return {user: _page(user, own.get(user), others, live, moment) for user in user_ids}
+
+        return read_live(self._store, pages)
 
 
 class _Fallback:

@@ -34,6 +34,7 @@ __all__ = [
     "Switch",
     "UnfinishedErasureError",
     "UserList",
+    "VanishedVersionError",
     "from_text",
     "moment_of",
     "to_text",
@@ -208,6 +209,13 @@ class Erased:
 
     version: int
     rows: int
+
+
+class VanishedVersionError(StoreError):
+    """A snapshot's version was removed while the snapshot was open; one that is opened now reads what is live now.
+
+    Only of stores that hold nothing for readers: in SQLite and PostgreSQL a snapshot is a transaction, and keeps its version.
+    """
 
 
 class UnfinishedErasureError(StoreError):

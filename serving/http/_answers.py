@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from serving import Homepage, ServingStore, StoreError, Why
+from serving import Homepage, PublicationRecord, Recommendation, ServingStore, Snapshot, StoreError, Why
+from serving._reads import read_live
 
 __all__ = [
     "GREATEST_ID",
@@ -150,11 +151,13 @@ def fallback_list(store: ServingStore, segment: str, k: int, now: datetime) -> d
     Raises:
         StoreError: nothing is live, or the store cannot be read.
     """
-    with store.snapshot() as snapshot:
-        live = snapshot.live
-        if live is None:
+
+    def read(snapshot: Snapshot) -> tuple[PublicationRecord, list[Recommendation]]:
+        if snapshot.live is None:
             raise StoreError("recommendations: nothing has been published yet; expected a live version; run the publish stage")
-        rows = snapshot.read_fallback(segment, k)
+        return snapshot.live, snapshot.read_fallback(segment, k)
+
+    live, rows = read_live(store, read)
     if not rows:
         return None
     return {

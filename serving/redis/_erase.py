@@ -1,6 +1,7 @@
 """Removing a user from the Redis store: in one step, or in two where the server has no memory left and refuses what is written.
 
-Deleting is never refused, so lists go in any case. What else knows the user, counts and the pieces of users, has to be written.
+Without memory, deleting is not refused, so lists go in any case. What else knows the user, counts and the pieces of users, has
+to be written. A server that cannot write its files refuses deleting too: nothing is done then, and it is to be done again.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def erase(server: Server, keys: Keys, user_id: int, clear: Callable[[], None]) -
         clear: makes room where there is no memory.
 
     Raises:
-        StoreError: the server refused; without memory, lists are removed and the rest is to be done by erasing again.
+        StoreError: the server refused, and nothing was removed; without memory, lists are removed and the rest is to be done by
+            erasing again.
     """
     watched = Log.watched(keys)
     with server.translated("erase a user"):

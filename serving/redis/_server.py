@@ -145,6 +145,11 @@ class Server:
             advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "see the server's message")
             if "CERTIFICATE_VERIFY_FAILED" in said:
                 advice = "mend ssl_ca_certs in store.url, the host name, or the server's certificate"
+            if said.startswith("MISCONF"):  # for which redis-py has no class
+                advice = (
+                    "the server cannot write its files, and until it can it refuses all writes, deletions too: free its disk, "
+                    "or see its log, then try again; what was live still is"
+                )
             raise StoreError(f"store {self.where}: cannot {doing}: {said}; {advice}") from error
 
     def close(self) -> None:

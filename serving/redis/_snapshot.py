@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from serving import _checks
-from serving._protocol import PublicationRecord, Recommendation, StoreError, UserList
+from serving._protocol import PublicationRecord, Recommendation, UserList, VanishedVersionError
 from serving.redis import _users, _values
 from serving.redis._keys import Keys
 from serving.redis._log import Entry, entry_of
@@ -150,9 +150,9 @@ class RedisSnapshot:
         if self._of_live is not None and not self._client.exists(self._keys.kept(self._of_live.entry.record.version)):
             raise self._gone()
 
-    def _gone(self) -> StoreError:
+    def _gone(self) -> VanishedVersionError:
         assert self._of_live is not None
-        return StoreError(
+        return VanishedVersionError(
             f"store {self._where}: version {self._of_live.entry.record.version} was removed while a snapshot read it; expected "
             "snapshots to be short, as old versions go some time after others are live; open a new one and read again"
         )

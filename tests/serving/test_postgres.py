@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import psycopg
@@ -108,6 +108,21 @@ class TestRelations:
             *((4, rank, video(8, 1, rank), "model-8-1") for rank in range(1, K + 1)),
             (999, 1, 101, "hour-1"), (999, 2, 102, "hour-1"),
         ]  # fmt: skip
+
+    def test_the_documented_query_tells_whether_what_is_live_is_stale(self, store: PostgresStore, postgres: Server) -> None:
+        """Also where a delta lies over a publication that has expired."""
+        page = (ROLES.parents[2] / "docs" / "postgres.md").read_text(encoding="utf-8")
+        sql = next(part for part in page.split("`") if part.startswith("SELECT expires_at <= now()"))
+        sql = sql.replace("FROM ", "FROM reelflow.")
+        now = datetime.now(UTC).replace(microsecond=0)
+        full = replace(publication(8, 1), as_of=now - timedelta(hours=50), expires_at=now - timedelta(hours=2))
+        store.publish(full, rows(8, 1), fallback(8, 1), 3)
+        assert postgres.run(sql) == [(True,)]
+        hour = replace(publication(9, 2), as_of=now, expires_at=now + timedelta(hours=48), base=1)
+        store.publish(hour, rows(9, 2, users=1), fallback(9, 2), 3)
+        assert postgres.run(sql) == [(False,)]
+        old = "SELECT DISTINCT expires_at <= now() FROM reelflow.recommendations WHERE user_id > 1"
+        assert postgres.run(old) == [(True,)]
 
     def test_a_user_is_looked_up_by_index(self, store: PostgresStore, postgres: Server) -> None:
         publish(store, 8, 1, users=3_000)
@@ -494,6 +509,24 @@ class TestRoles:
             assert publish(writer, 9, 2, keep=0).status == "live"
             assert videos(reader) == expected(9, 2)
         assert roles.partitions() == ["full_lists_2"]
+
+    def test_a_store_of_an_older_schema_is_set_aside_as_documented(self, roles: Server) -> None:
+        with closing(PostgresStore(roles.url("reelflow_writer"))) as writer:
+            publish(writer, 8, 1)
+        roles.run("UPDATE reelflow.schema_version SET version = 1")
+        with (
+            closing(PostgresStore(roles.url("reelflow_writer"))) as writer,
+            closing(PostgresStore(roles.url("reelflow_reader"))) as reader,
+        ):
+            with pytest.raises(ReelflowError, match="rename the schema reelflow and publish again"):
+                reader.live()
+            roles.run("ALTER SCHEMA reelflow RENAME TO reelflow_1")
+            roles.psql("-f", str(ROLES))
+            assert reader.live() is None
+            assert publish(writer, 9).version == 1
+            assert videos(reader) == expected(9, 1)
+            roles.run("DROP SCHEMA reelflow_1 CASCADE")
+            assert videos(reader) == expected(9, 1)
 
     def test_writer_sees_the_snapshots_of_readers(self, roles: Server) -> None:
         """Else it would drop what they read."""

@@ -6,6 +6,7 @@ import json
 import struct
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import pyarrow as pa
 import pytest
@@ -13,9 +14,9 @@ import redis
 
 from schemas import RECOMMENDATIONS, SCORE_PARTS
 from schemas.errors import ReelflowError
-from serving import Status, store_at
+from serving import RecommendationReader, Status, store_at
 from serving.redis import RedisStore, _load
-from tests.serving.builders import K, batch, expected, fallback, publication, publish, rows, video, videos
+from tests.serving.builders import K, batch, day, expected, fallback, publication, publish, rows, video, videos
 from tests.serving.contract import Factory, StoreContract
 from tests.serving.deltas import DeltaContract, delta, of_hour
 from tests.serving.redis_server import RedisServer, running
@@ -98,6 +99,25 @@ class TestKeys:
         assert everybody["videos"] == [1_000_500 + rank for rank in range(1, 6)]
         assert everybody["reasons"] == ["popular on day 1 in all"]
         assert set(client.hkeys("reelflow:fallback:2")) == {b"all", b"country=DE"}
+
+    @pytest.mark.parametrize("now", [day(9), day(10), day(11)])
+    def test_an_app_chooses_as_the_reader_does(self, store: RedisStore, client: redis.Redis, now: datetime) -> None:
+        """Lists of day 8 expire on day 10, that of user 3 and the fallback lists on day 11."""
+        publish(store, 8)
+        delta(store, 24, (3,), base=1)
+        reader = RecommendationReader(store)
+        for user in (3, 4, 999):
+            live = json.loads(client.get("{reelflow}:live"))
+            expires = {one["version"]: datetime.fromisoformat(one["expires_at"]) for one in live["publications"]}
+            values = client.mget([f"reelflow:list:{version}:{user}" for version in expires])
+            own = next(((version, value) for version, value in zip(expires, values, strict=True) if value), None)
+            if own is None or (now >= expires[own[0]] and now < expires[live["version"]]):
+                shown, version = client.hget(f"reelflow:fallback:{live['version']}", "all"), live["version"]
+            else:
+                version, shown = own
+            page = reader.get(user, now=now)
+            assert [row.video_id for row in page.rows] == json.loads(shown)["videos"]
+            assert (page.expires_at, page.stale) == (expires[version], now >= expires[version])
 
     def test_what_led_to_a_list_is_a_line_and_packed_numbers(self, store: RedisStore, client: redis.Redis) -> None:
         publish(store, 8)
