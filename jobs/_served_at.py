@@ -45,7 +45,7 @@ class Span:
     """Of the lists of each layer; None likewise."""
 
     def gave_way(self, layer: int, moments: Ints) -> Bools:
-        """Whether readers showed a fallback list instead of one of this layer: that had expired, and the fallback lists had not.
+        """Whether readers showed a fallback list instead of one of this layer: that had expired, the fallback lists had not.
 
         Where either is not known, a list is taken for one that had not expired.
 

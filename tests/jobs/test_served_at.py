@@ -199,7 +199,7 @@ def test_it_is_what_the_store_showed(platform, seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_it_is_what_a_reader_showed(platform, seed):
-    """Days, hours and rollbacks up to some days apart, lists valid for longer and shorter; a reader is asked at times between."""
+    """Days, hours and rollbacks up to days apart, lists valid for longer and shorter; a reader is asked at times between."""
     chance, reader, pages = random.Random(seed), RecommendationReader(platform.store), {}
     platform.day(FIRST, {user: [user] for user in USERS.tolist()})
     for step in range(1, 31):
@@ -219,11 +219,10 @@ def test_it_is_what_a_reader_showed(platform, seed):
         else:
             platform.day(floor_day(platform.now), lists)
     platform.follow()
-    asked_for = [(user, at, page) for at, answers in pages.items() for user, page in answers.items()]
+    asked_for = [(user, at, page) for at, shown_then in pages.items() for user, page in shown_then.items()]
     found = asked(platform, [(user, at) for user, at, _ in asked_for])
-    whys = {
-        why: [place for place, (_, _, page) in enumerate(asked_for) if page.why == why] for why in ("own", "missing", "expired")
-    }
+    answers = [page.why for _, _, page in asked_for]
+    whys = {why: [place for place, one in enumerate(answers) if one == why] for why in ("own", "missing", "expired")}
     assert videos(found) == {place: [row.video_id for row in asked_for[place][2].rows] for place in whys["own"]}
     assert (found.without_list.tolist(), found.expired.tolist()) == (whys["missing"], whys["expired"])
     assert not len(found.not_kept)
