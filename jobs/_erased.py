@@ -48,6 +48,10 @@ class Erased:
         found = np.fromiter((self._is(user) for user in distinct.tolist()), dtype=bool, count=len(distinct))
         return np.asarray(found[places], dtype=bool)
 
+    def taken_from(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows with a ``user_id``, without those of erased users."""
+        return rows.filter(pa.array(~self.holds(rows[col.USER_ID]))) if self else rows
+
     def in_record(self, record: str | None) -> bool:
         """Whether a refused raw row may be of an erased user; see :func:`users_in`."""
         return bool(self.hashes) and any(self._is(user) for user in users_in(record))

@@ -3,7 +3,8 @@
 ``recommendation_history`` has the rows of every list that went live, ``publication_switches`` says which lists were live from
 when on. Only this module writes them, each time from the store's own log, so it does not matter who switched, or who died in
 between: a switch that the lake does not know yet is entered after the rows of its lists. Rows depend on the lists alone, so the
-same lists give the same bytes, however often they are published; what the clock said is in the switches. See
+same lists give the same bytes, however often they are published; what the clock said is in the switches. Whoever is on the list
+of the erased is left out, as the store leaves them out: a lake may come out of a backup. See
 ``docs/adr/0035-recommendation-history.md``.
 """
 
@@ -27,6 +28,7 @@ from pydantic import Field
 
 from conf import Section
 from jobs._cold import remove
+from jobs._erased import Erased
 from jobs._lane import DAILY, HOURLY
 from jobs._recipe import Recipe, code_version
 from jobs._tables import Lake, Manifest, Partition
@@ -60,15 +62,20 @@ def partition_of(as_of: datetime) -> Partition:
     return Partition.hour(as_of - timedelta(microseconds=1))
 
 
-def follow(store: ServingStore, lake: Lake) -> list[str]:
+def follow(store: ServingStore, lake: Lake, erased: Erased) -> list[str]:
     """Enter every switch of the store that the lake does not know, and the lists that went live by it.
+
+    Args:
+        store: whose log is followed.
+        lake: that is to know.
+        erased: whose lists did not go live, though the lake has them.
 
     Returns:
         What could not be kept, for a person: lists that were replaced or removed before they could be.
     """
     with _alone(lake):
         fresh = _unknown(store, lake)
-        lost = [version for version, row in _each_once(fresh) if not _keep(lake, row)]
+        lost = [version for version, row in _each_once(fresh) if not _keep(lake, row, erased)]
         for day, rows in groupby(sorted(fresh, key=_day), key=_day):
             _enter(lake, Partition(day), list(rows))
     return [f"not in the history, their lists are gone: {', '.join(lost)}"] if lost else []
@@ -102,6 +109,17 @@ def holds(lake: Lake, partition: Partition, version: str) -> bool:
     return made is not None and version in made.inputs
 
 
+def read_switches(lake: Lake, partitions: Iterable[Partition]) -> pa.Table:
+    """The rows of ``publication_switches``; columns that an older file lacks are null."""
+    parts = [PUBLICATION_SWITCHES.arrow.empty_table()]
+    for file in lake.files(PUBLICATION_SWITCHES, partitions):
+        with pq.ParquetFile(file) as source:
+            names = [name for name in PUBLICATION_SWITCHES.columns if name in source.schema_arrow.names]
+            schema = pa.schema([PUBLICATION_SWITCHES.field(name).arrow for name in names])
+            parts.append(source.read(columns=names).select(names).cast(schema))
+    return pa.concat_tables(parts, promote_options="default")
+
+
 def switches(publications: Sequence[PublicationRecord], changes: Sequence[Switch]) -> list[Row]:
     """The rows of ``publication_switches``.
 
@@ -130,7 +148,9 @@ def switches(publications: Sequence[PublicationRecord], changes: Sequence[Switch
                 col.MODEL_VERSION: record.model_version,
                 col.AS_OF: record.as_of,
                 col.LANE: DAILY if record.base is None else HOURLY,
+                col.EXPIRES_AT: record.expires_at,
                 col.LAYERS: [one.model_version for one in layers[record.version]],
+                col.LAYERS_EXPIRE_AT: [one.expires_at for one in layers[record.version]],
             }
         )
     return rows
@@ -158,12 +178,13 @@ def _day(row: Row) -> date:
 def _enter(lake: Lake, partition: Partition, rows: list[Row]) -> None:
     """Add switches to those of a day."""
     table = pa.Table.from_pylist(rows, schema=PUBLICATION_SWITCHES.arrow)
-    both = pa.concat_tables([lake.read_if_made(PUBLICATION_SWITCHES, partition), table])
+    there = [] if lake.manifest(PUBLICATION_SWITCHES, partition) is None else [partition]
+    both = pa.concat_tables([read_switches(lake, there), table])
     in_order = both.sort_by([(name, "ascending") for name in PUBLICATION_SWITCHES.key])
     lake.write(PUBLICATION_SWITCHES, partition, in_order, Recipe({}, _code(), {}))
 
 
-def _keep(lake: Lake, row: Row) -> bool:
+def _keep(lake: Lake, row: Row, erased: Erased) -> bool:
     """Add lists to the history, beside others of the same hour; False where they are no longer what went live."""
     version, partition = row[col.MODEL_VERSION], partition_of(row[col.AS_OF])
     if holds(lake, partition, version):
@@ -180,7 +201,7 @@ def _keep(lake: Lake, row: Row) -> bool:
     staged.mkdir(parents=True)
     for number, file in enumerate(files):
         shutil.copyfile(file, staged / f"{_first(file)}.{number}.parquet")  # names in order, so keys in order
-    _write(staged / f"{version}.parquet", lists.files(RECOMMENDATIONS, [today]), row)
+    _write(staged / f"{version}.parquet", lists.files(RECOMMENDATIONS, [today]), row, erased)
     inputs = {**({} if before is None else before.inputs), version: made.digest}
     lake.commit(RECOMMENDATION_HISTORY, partition, staged, Recipe(inputs, _code(), {}), by_spark=False)
     return True
@@ -193,8 +214,8 @@ def _first(file: Path) -> str:
     return "none" if found is None else str(found.column(0)[0])
 
 
-def _write(target: Path, files: Sequence[Path], row: Row) -> None:
-    """Write the rows of lists as rows of the history, in order, some users at a time.
+def _write(target: Path, files: Sequence[Path], row: Row, erased: Erased) -> None:
+    """Write the rows of lists as rows of the history, in order, some users at a time, and none of erased users.
 
     Scores hardly repeat, so no dictionary is made of them, and their bytes are stored by place, which zstd likes better: 3.6
     bytes a row for 5.6.
@@ -204,17 +225,18 @@ def _write(target: Path, files: Sequence[Path], row: Row) -> None:
     with pq.ParquetWriter(
         target, schema, compression="zstd", use_dictionary=dictionaries, use_byte_stream_split=[col.SCORE]
     ) as out:
-        for part in _gathered(files):
+        for part in _gathered(files, erased):
             out.write_table(_history(part, row), row_group_size=part.num_rows)
 
 
-def _gathered(files: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of files in order, a row group's worth at a time."""
+def _gathered(files: Sequence[Path], erased: Erased) -> Iterator[pa.Table]:
+    """The rows of files in order, without those of erased users, a row group's worth at a time."""
     held: list[pa.RecordBatch] = []
     for file in files:
         with pq.ParquetFile(file) as source:
             for batch in source.iter_batches(batch_size=_ROWS_PER_GROUP, columns=[*_OF_THE_LISTS, col.SOURCES]):
-                held.append(batch)
+                kept = erased.taken_from(batch)
+                held += [kept] if kept.num_rows else []
                 if sum(one.num_rows for one in held) >= _ROWS_PER_GROUP:
                     yield pa.Table.from_batches(held)
                     held = []

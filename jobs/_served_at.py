@@ -1,7 +1,8 @@
 """Whose list was live when: a join of users and times with the history, from the lake alone.
 
 What a user was shown at a time is the list of theirs in the newest layer of the version that was live then, however long before
-that it was published: rollbacks and hours that went over a day are in ``publication_switches``.
+that it was published: rollbacks and hours that went over a day are in ``publication_switches``. As with
+:class:`~serving.RecommendationReader`, a list that has expired gives way to the fallback list, as long as that has not.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from jobs._served import holds, partition_of
+from jobs._served import holds, partition_of, read_switches
 from jobs._tables import Lake
 from jobs._window import Window, micros
 from schemas import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY
 from schemas import columns as col
 
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 ASKED = "asked"
 """Of a row of :attr:`Shown.rows`: the place of its user and time among those asked for, from 0."""
@@ -37,6 +39,24 @@ class Span:
     version: int
     layers: tuple[str, ...]
     """The ``model_version`` of all lists that it shows, the full publication's first."""
+    expires_at: datetime | None
+    """Of the version's own lists, and of its fallback lists; None in a row from before this was kept."""
+    layers_expire_at: tuple[datetime | None, ...]
+    """Of the lists of each layer; None likewise."""
+
+    def gave_way(self, layer: int, moments: Ints) -> Bools:
+        """Whether readers showed a fallback list instead of one of this layer: that had expired, the fallback lists had not.
+
+        Where either is not known, a list is taken for one that had not expired.
+
+        Args:
+            layer: its place in ``layers``.
+            moments: microseconds since 1970, UTC, int64 ``(n,)``.
+        """
+        own, fallback = self.layers_expire_at[layer], self.expires_at
+        if own is None or fallback is None:
+            return np.zeros(len(moments), dtype=bool)
+        return np.asarray((moments >= micros(own)) & (moments < micros(fallback)), dtype=bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +67,8 @@ class Shown:
     """The lists: ``asked``, ``version``, and the columns of ``recommendation_history``; in order of ``asked`` and rank."""
     without_list: Ints
     """Who had no list of their own at that time: they saw the fallback list of their segment."""
+    expired: Ints
+    """Whose own list had expired by then, while the live version had not: they saw the fallback list of their segment."""
     nothing_live: Ints
     """Whose time is before the first publication."""
     not_kept: Ints
@@ -64,11 +86,18 @@ class Timeline:
     @classmethod
     def read(cls, lake: Lake) -> Timeline:
         """Read it from the lake."""
-        table = lake.read(PUBLICATION_SWITCHES, lake.every(PUBLICATION_SWITCHES))
+        table = read_switches(lake, lake.every(PUBLICATION_SWITCHES))
         rows = table.sort_by([(name, "ascending") for name in PUBLICATION_SWITCHES.key]).to_pylist()
         ends = [*(row[col.SWITCHED_AT] for row in rows[1:]), *([None] if rows else [])]
         spans = tuple(
-            Span(row[col.SWITCHED_AT], end, row[col.VERSION], tuple(row[col.LAYERS]))
+            Span(
+                row[col.SWITCHED_AT],
+                end,
+                row[col.VERSION],
+                tuple(row[col.LAYERS]),
+                row[col.EXPIRES_AT],
+                tuple(row[col.LAYERS_EXPIRE_AT] or [None] * len(row[col.LAYERS])),
+            )
             for row, end in zip(rows, ends, strict=True)
             if row[col.SWITCHED_AT] != end  # another switch within the same second
         )
@@ -107,16 +136,17 @@ def shown(lake: Lake, user_ids: Ints, moments: Ints, k: int | None = None) -> Sh
     wanted = _wanted(timeline, spans)
     lists = {name: _lists(lake, name, timeline.as_of[name], user_ids[asked], k) for name, asked in wanted.items()}
     chosen, open_ = np.full(len(user_ids), -1, dtype=np.int64), spans >= 0
-    names, not_kept = list(lists), np.zeros(len(user_ids), dtype=bool)
+    names, not_kept, expired = list(lists), np.zeros(len(user_ids), dtype=bool), np.zeros(len(user_ids), dtype=bool)
     for number in sorted({*spans[spans >= 0].tolist()}):
-        inside = np.flatnonzero(spans == number)
-        for name in reversed(timeline.spans[number].layers):
+        inside, span = np.flatnonzero(spans == number), timeline.spans[number]
+        for layer, name in reversed([*enumerate(span.layers)]):
             rows, left = lists[name], inside[open_[inside]]
             if rows is None:
                 not_kept[left], open_[left] = True, False
             else:
                 theirs = left[np.isin(user_ids[left], rows[col.USER_ID].to_numpy())]
-                chosen[theirs], open_[theirs] = names.index(name), False
+                expired[theirs] = span.gave_way(layer, moments[theirs])
+                chosen[theirs[~expired[theirs]]], open_[theirs] = names.index(name), False
     versions = np.array([span.version for span in timeline.spans], dtype=np.int64)
     parts = []
     for number, rows in enumerate(lists.values()):
@@ -125,6 +155,7 @@ def shown(lake: Lake, user_ids: Ints, moments: Ints, k: int | None = None) -> Sh
     return Shown(
         rows=_in_order(parts),
         without_list=np.flatnonzero(open_),
+        expired=np.flatnonzero(expired),
         nothing_live=np.flatnonzero(spans < 0),
         not_kept=np.flatnonzero(not_kept),
     )

@@ -25,6 +25,7 @@ _SPARK_TYPES: dict[Type, t.DataType] = {
     "list<int32>": t.ArrayType(t.IntegerType()),
     "list<int64>": t.ArrayType(t.LongType()),
     "list<float32>": t.ArrayType(t.FloatType()),
+    "list<timestamp>": t.ArrayType(t.TimestampType()),
 }
 _CLASSES = Path(sys.prefix) / "spark-classes.jsa"
 

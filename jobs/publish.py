@@ -14,7 +14,7 @@ from datetime import timedelta
 from pydantic import Field
 
 from conf import Section, load
-from jobs import _bundles, _due, _lane, _last_scan, _old_hours, _recipe, _registry, _served, _stage, _verdict
+from jobs import _bundles, _due, _erased, _lane, _last_scan, _old_hours, _recipe, _registry, _served, _stage, _verdict
 from jobs._loading import publish_files
 from jobs._served import HistoryConfig
 from jobs._stage import Context, Report
@@ -48,7 +48,7 @@ def run(context: Context) -> Report:
         if _is_live(context, wanted, live, store):
             _registry.note(tracker, wanted.bundles, wanted.version)
             _registry.follow(store, tracker)
-            return Report(up_to_date=True, notes=[f"version {live.version} is live", *_served.follow(store, context.lake)])
+            return Report(up_to_date=True, notes=[f"version {live.version} is live", *_followed(context, store)])
         if due is None and live.root_as_of > context.as_of:
             facts: dict[str, str | int] = {"status": "superseded", "model_version": wanted.version}
             return Report(read={"rows": wanted.table.rows}, notes=[_superseded(live)], facts=facts)
@@ -70,7 +70,7 @@ def run(context: Context) -> Report:
     )
     result = publish_files(context, store, publication, files, fallback, keep_versions=config.keep_versions)
     _registry.follow(store, tracker)
-    lost = _served.follow(store, context.lake)
+    lost = _followed(context, store)
     if due is None and result.status is Status.LIVE:
         _old_hours.remove(context, tracker, context.as_of)
         _served.forget((Lake(context.paths.cold), context.lake), context.as_of, load("history", HistoryConfig).keep_days)
@@ -110,6 +110,10 @@ def plan(context: Context, _pending: Pending) -> list[Unit]:
     else:
         status = _recipe.CURRENT
     return [Unit("live version", Partition(context.last_day), status)]
+
+
+def _followed(context: Context, store: ServingStore) -> list[str]:
+    return _served.follow(store, context.lake, _erased.read(context.paths.erased))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,9 @@ def _lines(lake: Lake, user_id: int, at: datetime, k: int) -> Iterator[str]:
     if len(found.without_list):
         yield "  no list of their own then: the user saw the fallback list of their segment"
         return
+    if len(found.expired):
+        yield "  their own list had expired by then: the user saw the fallback list of their segment"
+        return
     rows = found.rows.to_pylist()
     yield f"  list of {rows[0][col.MODEL_VERSION]} ({rows[0][col.LANE]}), as of {iso(rows[0][col.AS_OF])}"
     yield "  rank        video      score  propensity  generators"

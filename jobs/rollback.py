@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conf import ConfigError
 from conf.paths import Paths, paths
-from jobs import _bundles, _quiet, _registry, _served
+from jobs import _bundles, _erased, _quiet, _registry, _served
 from jobs._swap import swap
 from jobs._tables import Lake
 from jobs._tracking import CHAMPION, Tracker
@@ -58,7 +58,7 @@ def run(where: Paths, *, to_version: int | None, by: str, reason: str, request: 
     done = was is not None and (was.version == to_version or (request is not None and _carried_out(store, note)))
     now = was if was is not None and done else store.rollback(to_version, reason=note)
     _registry.follow(store, tracker)
-    _served.follow(store, Lake(where.lake))
+    _served.follow(store, Lake(where.lake), _erased.read(where.erased))
     return Done(was or now, now, _restore(where, tracker, now))
 
 

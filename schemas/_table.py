@@ -10,7 +10,7 @@ import pyarrow as pa
 
 Type = Literal[
     "int32", "int64", "float32", "float64", "string", "bool", "timestamp", "list<string>", "list<int32>", "list<int64>",
-    "list<float32>",
+    "list<float32>", "list<timestamp>",
 ]  # fmt: skip
 
 _ARROW: Mapping[Type, pa.DataType] = {
@@ -25,6 +25,7 @@ _ARROW: Mapping[Type, pa.DataType] = {
     "list<int32>": pa.list_(pa.int32()),
     "list<int64>": pa.list_(pa.int64()),
     "list<float32>": pa.list_(pa.float32()),
+    "list<timestamp>": pa.list_(pa.timestamp("us", tz="UTC")),
 }
 
 

@@ -39,6 +39,7 @@ PUBLICATION_SWITCHES = Table(
         "it made live. The one table that knows the wall clock."
     ),
     key=(col.SWITCHED_AT, col.SWITCH),
+    version=2,
     fields=(
         Field(name=col.SWITCHED_AT, type="timestamp", doc="When the store made it live."),
         Field(name=col.SWITCH, type="int64", minimum=1, doc="Number of the switch in its store."),
@@ -48,8 +49,16 @@ PUBLICATION_SWITCHES = Table(
         Field(name=col.AS_OF, type="timestamp", doc="Of these lists."),
         Field(name=col.LANE, type="string", allowed=LANES, doc="Of these lists."),
         Field(
+            name=col.EXPIRES_AT, type="timestamp", nullable=True,
+            doc="Of these lists, and of the version's fallback lists; null in rows from before this was kept.",
+        ),
+        Field(
             name=col.LAYERS, type="list<string>",
             doc="`model_version` of all lists that it shows, the full publication's first: a user has the list of the last one that holds any of theirs.",
+        ),
+        Field(
+            name=col.LAYERS_EXPIRE_AT, type="list<timestamp>", nullable=True,
+            doc="When the lists of each of the `layers` expire, in the same order; null in rows from before this was kept.",
         ),
     ),
 )  # fmt: skip

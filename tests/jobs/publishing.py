@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from jobs import _served
+from jobs import _erased, _served
+from jobs._loading import batches
 from jobs._tables import Lake, Partition
 from jobs._window import HOUR, last_day
 from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
@@ -22,10 +23,11 @@ FIRST, SECOND, THIRD = (moment(f"2026-01-{day:02d}T00:00") for day in (7, 8, 9))
 
 
 class Platform:
-    """What ``publish`` and ``rollback`` do, without models."""
+    """What ``publish`` and ``rollback`` do, without models; ``valid`` is how long lists are from their ``as_of`` on."""
 
     def __init__(self, home: Path) -> None:
-        self.lake, self.now = Lake(home / "lake"), FIRST + 6 * HOUR
+        self.lake, self.erased, self.now = Lake(home / "lake"), home / "erased", FIRST + 6 * HOUR
+        self.valid = timedelta(hours=48)
         self.store = SqliteStore(home / "store" / "recommendations.sqlite", clock=lambda: self.now)
 
     def day(self, as_of: datetime, lists: Lists, *, followed: bool = True) -> PublishResult:
@@ -46,7 +48,7 @@ class Platform:
 
     def follow(self) -> list[str]:
         """Let the lake know."""
-        return _served.follow(self.store, self.lake)
+        return _served.follow(self.store, self.lake, _erased.read(self.erased))
 
     def _publish(self, lists: Lake, as_of: datetime, wanted: Lists, base: int | None, *, followed: bool) -> PublishResult:
         today = Partition(last_day(as_of))
@@ -57,12 +59,12 @@ class Platform:
             as_of=as_of,
             generation=self.store.next_generation(),
             model_version=_served.model_version(lists, made, as_of),
-            expires_at=as_of + timedelta(hours=48),
+            expires_at=as_of + self.valid,
             base=base,
         )
         self.now += timedelta(minutes=11)
-        rows = lists.read(RECOMMENDATIONS, [today])
-        done = self.store.publish(publication, rows.to_batches(), lists.read(FALLBACK_RECOMMENDATIONS, [today]), 5)
+        rows = batches(lists.files(RECOMMENDATIONS, [today]), _erased.read(self.erased))
+        done = self.store.publish(publication, rows, lists.read(FALLBACK_RECOMMENDATIONS, [today]), 5)
         if followed:
             assert self.follow() == []
         return done

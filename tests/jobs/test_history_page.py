@@ -23,6 +23,7 @@ def test_both_answer_alike(tmp_path, monkeypatch):
     moments.append(platform.now)
     platform.rollback()
     moments += [platform.now, platform.now + 9 * HOUR, FIRST]
+    moments += [FIRST + 50 * HOUR, FIRST + 60 * HOUR]  # the day's lists have expired; the hour's have, too
     pairs = [(user, moment) for moment in moments for user in (1, 2, 3, 4)]
 
     monkeypatch.chdir(tmp_path)
@@ -39,4 +40,4 @@ def test_both_answer_alike(tmp_path, monkeypatch):
         for row in found.rows.to_pylist()
     ]
     assert sorted(rows) == [row[:-1] for row in by_sql]
-    assert len(rows) == 5 + 4 + 2 + 4 + 4
+    assert len(rows) == 5 + 4 + 2 + 4 + 4 + 1 + 4

@@ -55,6 +55,13 @@ def test_what_there_is_no_list_for_is_said(platform, capsys):
     assert lines[1:] == ["  no list of their own then: the user saw the fallback list of their segment"]
 
 
+def test_a_list_that_had_expired_is_said_to_have(platform, capsys):
+    _, lines = said(capsys, "--user", "1", "--at", "2026-01-09T01:00:00Z")
+    assert lines[1:] == ["  their own list had expired by then: the user saw the fallback list of their segment"]
+    _, lines = said(capsys, "--user", "2", "--at", "2026-01-09T01:00:00Z")
+    assert [line.split()[:2] for line in lines[3:]] == [["1", "22"], ["2", "23"]]
+
+
 def test_lists_that_were_forgotten_are_said_to_be(platform, capsys):
     from jobs import _served
 

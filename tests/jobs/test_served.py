@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import _served
+from jobs import _erased, _served
 from jobs._cold import to_cold
 from jobs._recipe import Recipe
 from jobs._tables import Lake, Partition, TableError
@@ -34,7 +34,7 @@ def history(lake, partition=OF_FIRST):
 
 
 def switches(lake):
-    return lake.read(PUBLICATION_SWITCHES, lake.every(PUBLICATION_SWITCHES)).to_pylist()
+    return _served.read_switches(lake, lake.every(PUBLICATION_SWITCHES)).to_pylist()
 
 
 def kept(lake):
@@ -57,6 +57,7 @@ class TestWhatIsKept:
         assert switches(platform.lake) == [
             {"switched_at": FIRST + timedelta(hours=6, minutes=11), "switch": 1, "action": "publish", "version": 1}
             | {"model_version": name, "as_of": FIRST, "lane": "daily", "layers": [name]}
+            | {"expires_at": FIRST + 2 * DAY, "layers_expire_at": [FIRST + 2 * DAY]}
         ]
 
     def test_an_hour_lies_in_the_partition_of_the_hour_before_it(self, platform):
@@ -68,6 +69,16 @@ class TestWhatIsKept:
         ]
         day, hour = (row["model_version"] for row in switches(platform.lake))
         assert switches(platform.lake)[1]["layers"] == [day, hour]
+        assert switches(platform.lake)[1]["expires_at"] == FIRST + 2 * DAY + 5 * HOUR
+        assert switches(platform.lake)[1]["layers_expire_at"] == [FIRST + 2 * DAY, FIRST + 2 * DAY + 5 * HOUR]
+
+    def test_the_same_lists_may_be_published_to_be_valid_for_longer(self, platform):
+        platform.day(FIRST, EVERYBODY)
+        platform.valid = 3 * DAY
+        platform.day(FIRST, EVERYBODY)
+        first, second = switches(platform.lake)
+        assert first["model_version"] == second["model_version"]
+        assert (first["layers_expire_at"], second["layers_expire_at"]) == ([FIRST + 2 * DAY], [FIRST + 3 * DAY])
 
     def test_an_hour_without_lists_is_kept_as_one(self, platform):
         platform.day(FIRST, EVERYBODY)
@@ -138,11 +149,12 @@ class TestSameBytes:
 
 class TestKilled:
     PROGRAM = (
-        "import os, pkgutil, signal, sys; from pathlib import Path; from jobs import _served; from jobs._tables import Lake\n"
+        "import os, pkgutil, signal, sys; from pathlib import Path; from jobs import _erased, _served\n"
+        "from jobs._tables import Lake\n"
         "from serving import SqliteStore\n"
         "home, (place, function) = Path(sys.argv[1]), sys.argv[2].rsplit('.', 1)\n"
         "setattr(pkgutil.resolve_name(place), function, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))\n"
-        "_served.follow(SqliteStore(home / 'store/recommendations.sqlite'), Lake(home / 'lake'))\n"
+        "_served.follow(SqliteStore(home / 'store/recommendations.sqlite'), Lake(home / 'lake'), _erased.NOBODY)\n"
     )
 
     @pytest.mark.parametrize("point", ["_served._keep", "_served._write", "_tables.swap", "_served._enter"])
@@ -224,6 +236,37 @@ class TestMadeUpFor:
         assert [(row["switch"], row["version"]) for row in switches(platform.lake)] == [(1, 1), (1, 1)]
 
 
+class TestFromBeforeExpiryWasKept:
+    @pytest.fixture
+    def old(self, platform):
+        """The switches of two days, as version 1 of the table had them."""
+        platform.day(FIRST, EVERYBODY)
+        platform.day(SECOND, EVERYBODY)
+        for partition in platform.lake.every(PUBLICATION_SWITCHES):
+            (file,) = platform.lake.files(PUBLICATION_SWITCHES, [partition])
+            pq.write_table(pq.read_table(file, partitioning=None).drop_columns(["expires_at", "layers_expire_at"]), file)
+        return platform
+
+    def test_switches_are_read_with_nulls(self, old):
+        found = _served.read_switches(old.lake, old.lake.every(PUBLICATION_SWITCHES))
+        assert found.schema.names == list(PUBLICATION_SWITCHES.columns)
+        assert found["version"].to_pylist() == [1, 2]
+        assert found["expires_at"].to_pylist() == found["layers_expire_at"].to_pylist() == [None, None]
+        assert not _served.behind(old.store, old.lake)
+
+    def test_and_later_ones_are_entered_beside_them(self, old):
+        old.hour(SECOND + 5 * HOUR, {1: [15]})
+        old.rollback()
+        assert [(row["version"], row["expires_at"]) for row in sorted(switches(old.lake), key=lambda row: row["switch"])] == [
+            (1, None), (2, None), (3, SECOND + 2 * DAY + 5 * HOUR), (2, SECOND + 2 * DAY)
+        ]  # fmt: skip
+
+    def test_without_the_table_all_are_entered_again(self, old):
+        shutil.rmtree(old.lake.root / PUBLICATION_SWITCHES.name)
+        assert old.follow() == []
+        assert [row["expires_at"] for row in switches(old.lake)] == [FIRST + 2 * DAY, SECOND + 2 * DAY]
+
+
 class TestErasedAndForgotten:
     def test_who_was_erased_does_not_come_back(self, platform):
         platform.day(FIRST, EVERYBODY)
@@ -234,6 +277,30 @@ class TestErasedAndForgotten:
         assert platform.follow() == []
         platform.day(FIRST, {3: [31]})
         assert {row["user_id"] for row in history(platform.lake)} == {2, 3}
+
+    def test_nor_enters_with_a_lake_out_of_a_backup(self, platform, tmp_path):
+        other = Platform(tmp_path / "other")
+        _erased.add(platform.erased, 1)
+        for one in (platform, other):
+            one.day(FIRST, EVERYBODY)
+            one.hour(FIRST + HOUR, {1: [15], 2: [25]})
+            one.hour(FIRST + 2 * HOUR, {1: [16]})
+        assert platform.lake.read(RECOMMENDATIONS, [Partition((FIRST - DAY).date())])["user_id"].to_pylist() == [1, 1, 1, 2, 2]
+        for partition, rows in ((OF_FIRST, 2), (Partition(FIRST.date(), 0), 1), (Partition(FIRST.date(), 1), 0)):
+            mine, theirs = (one.lake.read(RECOMMENDATION_HISTORY, [partition]) for one in (platform, other))
+            assert mine.num_rows == rows
+            assert mine.equals(theirs.filter(pc.equal(theirs["user_id"], 2)))
+            assert 1 in theirs["user_id"].to_pylist()
+        assert not _served.behind(platform.store, platform.lake)
+
+    def test_and_leaves_no_trace_in_the_bytes(self, platform, tmp_path):
+        _erased.add(platform.erased, 1)
+        platform.day(FIRST, EVERYBODY)
+        (row,) = switches(platform.lake)
+        pq.write_table(rows_of({2: EVERYBODY[2]}), tmp_path / "lists.parquet")
+        _served._write(tmp_path / "expected.parquet", [tmp_path / "lists.parquet"], row, _erased.NOBODY)
+        (file,) = platform.lake.files(RECOMMENDATION_HISTORY, [OF_FIRST])
+        assert file.read_bytes() == (tmp_path / "expected.parquet").read_bytes()
 
     def test_lists_go_when_they_are_older_than_is_kept_archived_ones_too(self, platform, tmp_path):
         cold = Lake(tmp_path / "cold")

@@ -2,13 +2,15 @@ import random
 from datetime import timedelta
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from jobs._cold import to_cold
 from jobs._served_at import Timeline, shown
 from jobs._tables import Lake, TableError
-from jobs._window import DAY, HOUR, Window, micros
-from schemas import RECOMMENDATION_HISTORY
+from jobs._window import DAY, HOUR, Window, floor_day, floor_hour, micros
+from schemas import PUBLICATION_SWITCHES, RECOMMENDATION_HISTORY
+from serving import RecommendationReader
 from tests.jobs.publishing import FIRST, SECOND, THIRD, Platform
 
 USERS = np.arange(1, 9)
@@ -101,6 +103,43 @@ def test_a_window_has_what_was_live_at_its_start(platform):
     assert timeline.spans[2].end is None
 
 
+class TestExpired:
+    """Readers show a fallback list for a list that has expired, as long as the fallback list has not."""
+
+    @pytest.fixture
+    def platform(self, platform):
+        """Two users' lists of a day that are valid to the 9th at 00:00; of user 2 an hour's, valid to the 11th at 01:00."""
+        platform.day(FIRST, {1: [11], 2: [21]})
+        platform.now = THIRD + HOUR
+        platform.hour(THIRD + HOUR, {2: [22]})
+        return platform
+
+    def test_it_is_what_a_reader_says(self, platform):
+        reader, at = RecommendationReader(platform.store), platform.now
+        assert [(reader.get(user, now=at).why, reader.get(user, now=at).as_of) for user in (1, 2, 3)] == [
+            ("expired", THIRD + HOUR), ("own", THIRD + HOUR), ("missing", THIRD + HOUR)
+        ]  # fmt: skip
+        found = asked(platform, [(user, at) for user in (1, 2, 3)])
+        assert (videos(found), found.expired.tolist(), found.without_list.tolist()) == ({1: [22]}, [0], [2])
+
+    def test_the_moment_of_expiry_counts_as_expired(self, platform):
+        end = THIRD + 49 * HOUR
+        tick = timedelta(microseconds=1)
+        found = asked(platform, [(1, end - tick), (1, end)])
+        assert (found.expired.tolist(), videos(found)) == ([0], {1: [11]})  # then all is stale, and theirs the best there is
+
+    def test_under_an_old_version_it_is_stale_and_shown(self, platform):
+        platform.rollback()
+        found = asked(platform, [(1, platform.now), (2, platform.now)])
+        assert (found.expired.tolist(), videos(found)) == ([], {0: [11], 1: [21]})
+
+    def test_switches_that_do_not_tell_let_lists_be_shown(self, platform):
+        for partition in platform.lake.every(PUBLICATION_SWITCHES):
+            (file,) = platform.lake.files(PUBLICATION_SWITCHES, [partition])
+            pq.write_table(pq.read_table(file, partitioning=None).drop_columns(["expires_at", "layers_expire_at"]), file)
+        assert videos(asked(platform, [(1, platform.now), (2, platform.now)])) == {0: [11], 1: [22]}
+
+
 class TestNotKept:
     @pytest.fixture
     def lost(self, platform):
@@ -156,3 +195,37 @@ def test_it_is_what_the_store_showed(platform, seed):
     assert not len(found.nothing_live)
     assert videos(found) == {place: one for place, one in enumerate(expected) if one}
     assert found.without_list.tolist() == [place for place, one in enumerate(expected) if not one]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_it_is_what_a_reader_showed(platform, seed):
+    """Days, hours and rollbacks up to days apart, lists valid for longer and shorter; a reader is asked at times between."""
+    chance, reader, pages = random.Random(seed), RecommendationReader(platform.store), {}
+    platform.day(FIRST, {user: [user] for user in USERS.tolist()})
+    for step in range(1, 31):
+        gap = chance.choice([1, 5, 20, 45, 70]) * HOUR
+        for at in sorted(platform.now + chance.random() * gap for _ in range(3)):
+            pages[at] = reader.get_many(USERS.tolist(), now=at)
+        platform.now += gap
+        platform.valid = chance.choice([30, 48]) * HOUR
+        lists = {user: [step * 100 + user, step] for user in chance.sample(USERS.tolist(), chance.randint(1, 4))}
+        kind = chance.choice(["day", "hour", "hour", "back"])
+        if kind == "back" and any(one.status in ("retired", "rolled_back") for one in platform.store.publications()[1:]):
+            kept = [one for one in platform.store.publications() if one.status in ("retired", "rolled_back")]
+            platform.now += timedelta(minutes=3)
+            platform.store.rollback(chance.choice(kept).version)
+        elif kind == "hour":
+            platform.hour(floor_hour(platform.now), lists)
+        else:
+            platform.day(floor_day(platform.now), lists)
+    platform.follow()
+    asked_for = [(user, at, page) for at, shown_then in pages.items() for user, page in shown_then.items()]
+    found = asked(platform, [(user, at) for user, at, _ in asked_for])
+    answers = [page.why for _, _, page in asked_for]
+    whys = {why: [place for place, one in enumerate(answers) if one == why] for why in ("own", "missing", "expired")}
+    assert videos(found) == {place: [row.video_id for row in asked_for[place][2].rows] for place in whys["own"]}
+    assert (found.without_list.tolist(), found.expired.tolist()) == (whys["missing"], whys["expired"])
+    assert not len(found.not_kept)
+    assert not len(found.nothing_live)
+    assert all(whys.values())
+    assert any(page.stale for _, _, page in asked_for if page.why == "own")
