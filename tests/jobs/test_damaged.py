@@ -14,6 +14,8 @@ from tests.builders import MADE_BY_HAND, stage_context
 from tests.jobs.planted import SECOND, build_index, planted, train
 from tests.jobs.publishing import rows_of
 
+pytestmark = pytest.mark.slow
+
 STAMP = "20260108T000000Z"
 READERS = {
     "wals": (evaluate, gate, index, recommend, scan, publish),

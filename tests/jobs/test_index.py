@@ -14,6 +14,8 @@ from schemas.errors import ReelflowError
 from tests.builders import stage_context
 from tests.jobs.planted import SECOND, SETTINGS, planted, train
 
+pytestmark = pytest.mark.slow
+
 TODAY = Partition((SECOND - DAY).date())
 NAMES = ("retrieval", "wals", "similar")
 LISTS = {"kind": "ivf_flat", "efforts": {"ivf_flat": [1]}}

@@ -9,6 +9,8 @@ from schemas.errors import ReelflowError
 from tests.builders import MADE_BY_HAND, Workspace, arrow, stage_context, tree
 from tests.jobs.planted import BLOCKED_IN_DE, REMOVED, SECOND, SETTINGS, build_index, planted, train
 
+pytestmark = pytest.mark.slow
+
 TODAY = Partition((SECOND - DAY).date())
 
 

@@ -11,6 +11,8 @@ from schemas import FALLBACK_RECOMMENDATIONS, RECOMMENDATIONS, SCORE_PARTS
 from serving import Publication, SqliteStore
 from tests.builders import arrow, moment
 
+pytestmark = pytest.mark.slow
+
 DAY = moment("2026-01-08T00:00")
 TEXT = {"sources": "wals:1", "reason": "picked for you"}
 ROW = {"user_id": 1, "rank": 1, "video_id": 7, "score": 1.0, "rules": "", "propensity": 1.0, **dict.fromkeys(SCORE_PARTS, 0.0)}

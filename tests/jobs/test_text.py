@@ -16,6 +16,8 @@ from tests.builders import (
     write_versions,
 )
 
+pytestmark = pytest.mark.slow
+
 AS_OF = "2026-01-08T00:00:00Z"
 DAY = window("2026-01-07T00:00", "2026-01-08T00:00")
 FOOD, SPORT = ["pasta", "bread", "soup", "cheese"], ["goal", "team", "cup", "striker"]

@@ -88,6 +88,7 @@ def default():
     return Encoder.load(find_encoder("default", ROOT), 2)
 
 
+@pytest.mark.slow
 class TestDefaultEncoder:
     def test_the_weights_are_those_of_minilm(self):
         # As published at https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2; the package is another's.

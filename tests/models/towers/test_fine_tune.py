@@ -12,6 +12,8 @@ import pytest
 from models.towers import FittedRetrieval, fine_tune, fit_ranker, fit_retrieval
 from tests.models.towers.planted import AS_OF, CONFIG, N_VIDEOS, QUERIES, data, users_now, videos_now
 
+pytestmark = pytest.mark.slow
+
 FITS = {"retrieval": fit_retrieval, "ranker": fit_ranker}
 BRISK = CONFIG.model_copy(update={"fine_tune": CONFIG.fine_tune.model_copy(update={"rate": 1.0, "max_epochs": 4})})
 N_NEW = 10

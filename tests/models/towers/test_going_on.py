@@ -12,6 +12,8 @@ from models.towers import fit_ranker, fit_retrieval
 from schemas.errors import ReelflowError
 from tests.models.towers.planted import AS_OF, CONFIG, N_VIDEOS, QUERIES, data, users_now, videos_now, with_settings
 
+pytestmark = pytest.mark.slow
+
 FITS = {"retrieval": fit_retrieval, "ranker": fit_ranker}
 STILL = {"learning_rate": 1e-12, "weight_decay": 0.0, "average": 0.0}
 
