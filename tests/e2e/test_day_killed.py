@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class TestKilled:
-    def test_recommend_killed_while_it_writes(self, both):
+    def test_recommend_killed_with_all_its_lists_written(self, both):
         before, lake = published(both), tree(both.home / "lake")
         digest = both.lake.manifest(RECOMMENDATIONS, TODAY).digest
-        process = start(both, "-m", "jobs.recommend", "--as-of", SECOND, "--force")
-        wait_for(process, lambda: any((both.home / "lake" / "_staging").glob("*.recommendations/*")))
-        kill(process)
+        kill_at(both, "jobs._tables.Lake.commit", "recommend", "--force")
         assert published(both) == before
         assert differences(tree(both.home / "lake"), lake) == []
         assert list((both.home / "lake" / "_staging").glob("*.recommendations"))  # the orphan
@@ -72,40 +69,22 @@ class TestKilled:
         assert len(eve.lake.every(PUBLICATION_SWITCHES)) == 2
 
 
-def start(space: Workspace, *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, **space.variables, "PYTHONPATH": str(ROOT)}
-    for name in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "SPARK_SUBMIT_MODE"):
-        environment.pop(name, None)
-    with (space.home / "process.log").open("wb") as output:
-        return subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-
-
-def wait_for(process: subprocess.Popen[bytes], condition) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline, "it never got there"
-        time.sleep(0.002)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and its children, the JVM included, with no chance to clean up."""
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait(timeout=60) == -signal.SIGKILL
-
-
-def kill_at(space: Workspace, name: str) -> None:
-    """Publish the second day in a process of its own that kills itself when it calls the named function."""
+def kill_at(space: Workspace, name: str, stage: str = "publish", *arguments: str) -> None:
+    """Run a stage of the second day in a process that is killed where it calls a function, and its children and the JVM with it."""
     place, function = name.rsplit(".", 1)
     program = (
         "import os, pkgutil, signal, sys\n"
-        "from jobs import publish\n"
-        f"setattr(pkgutil.resolve_name({place!r}), {function!r}, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))\n"
-        f"sys.argv[1:] = ['--as-of', {SECOND!r}]\n"
-        "publish.main()\n"
+        f"from jobs import {stage}\n"
+        f"setattr(pkgutil.resolve_name({place!r}), {function!r}, lambda *a, **k: os.killpg(0, signal.SIGKILL))\n"
+        f"sys.argv[1:] = {['--as-of', SECOND, *arguments]!r}\n"
+        f"{stage}.main()\n"
     )
-    process = start(space, "-c", program)
-    said = (space.home / "process.log").read_text(encoding="utf-8") if process.wait(timeout=300) != -signal.SIGKILL else ""
-    assert process.returncode == -signal.SIGKILL, said
+    environment = {**os.environ, **space.variables, "PYTHONPATH": str(ROOT)}
+    for variable in ("PYSPARK_GATEWAY_PORT", "PYSPARK_GATEWAY_SECRET", "SPARK_SUBMIT_MODE"):
+        environment.pop(variable, None)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT, env=environment, start_new_session=True, timeout=300, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stdout
