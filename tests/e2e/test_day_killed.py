@@ -70,7 +70,7 @@ class TestKilled:
 
 
 def kill_at(space: Workspace, name: str, stage: str = "publish", *arguments: str) -> None:
-    """Run a stage of the second day in a process that is killed where it calls a function, and its children and the JVM with it."""
+    """Run a stage of the second day in a process that is killed where it calls a function, and its JVM with it."""
     place, function = name.rsplit(".", 1)
     program = (
         "import os, pkgutil, signal, sys\n"
