@@ -20,7 +20,7 @@ from serving._protocol import (
     VanishedVersionError,
 )
 from serving._videos import titles
-from serving.sqlite._store import SqliteStore
+from serving.sqlite import SqliteStore
 
 __all__ = [
     "Action",

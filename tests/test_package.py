@@ -4,15 +4,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from serving import SqliteStore
 from tests.serving.builders import publish, video
-
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("conf", "schemas", "models", "jobs", "serving")
+from tests.test_repository import PACKAGES, ROOT
 
 
 @pytest.fixture(scope="module")

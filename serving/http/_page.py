@@ -96,7 +96,7 @@ def _start(store: ServingStore, reader: RecommendationReader, lake: TeamLake, no
 
 def _newest(publications: list[PublicationRecord]) -> list[PublicationRecord]:
     """The newest, and the live one, which may lie far back after backfills or a rollback."""
-    return [one for place, one in enumerate(publications) if place < _VERSIONS or one.status == Status.LIVE]
+    return [one for place, one in enumerate(publications) if place < _VERSIONS or one.status is Status.LIVE]
 
 
 def _homepage(
