@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.serving.postgres import Server
+from tests.serving.redis_server import RedisServer, running
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,16 @@ def postgres(postgres_server: Server) -> Iterator[Server]:
     postgres_server.empty()
     yield postgres_server
     postgres_server.empty()
+
+
+@pytest.fixture(scope="module")
+def running_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(running_redis: RedisServer) -> RedisServer:
+    with running_redis.client as client:
+        client.flushall()
+    return running_redis

@@ -19,20 +19,12 @@ from serving.redis import RedisStore, _load
 from tests.serving.builders import K, batch, day, expected, fallback, publication, publish, rows, video, videos
 from tests.serving.contract import Factory, StoreContract
 from tests.serving.deltas import DeltaContract, delta, of_hour
-from tests.serving.redis_server import RedisServer, running
-
-
-@pytest.fixture(scope="module")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+from tests.serving.redis_server import RedisServer
 
 
 @pytest.fixture
-def server(_server: RedisServer) -> RedisServer:
-    with _server.client as client:
-        client.flushall()
-    return _server
+def server(redis_server: RedisServer) -> RedisServer:
+    return redis_server
 
 
 @pytest.fixture

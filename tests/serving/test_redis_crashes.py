@@ -26,24 +26,16 @@ from serving.redis._load import Load
 from tests.serving.builders import day, expected, fallback, publication, publish, rows, videos
 from tests.serving.deltas import delta, of_hour
 from tests.serving.redis_publisher import LEASE_SECONDS
-from tests.serving.redis_server import RedisServer, running
+from tests.serving.redis_server import RedisServer
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def _server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
 @pytest.fixture
-def server(_server: RedisServer) -> RedisServer:
-    with _server.client as client:
-        client.flushall()
-    return _server
+def server(redis_server: RedisServer) -> RedisServer:
+    return redis_server
 
 
 @pytest.fixture

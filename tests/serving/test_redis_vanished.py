@@ -11,22 +11,19 @@ from serving import RecommendationReader, Snapshot, VanishedVersionError
 from serving.redis import RedisStore
 from tests.serving.builders import expected, publish
 from tests.serving.http.clients import client
-from tests.serving.redis_server import RedisServer, running
+from tests.serving.redis_server import RedisServer
 
 OTHERS = [video + 500 for video in expected(9, 2)]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with running(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+@pytest.fixture
+def server(redis_server: RedisServer) -> RedisServer:
+    return redis_server
 
 
 @pytest.fixture
 def store(server: RedisServer) -> Iterator[RedisStore]:
     """With version 1, of day 8; nothing stays that was let go of."""
-    with server.client as admin:
-        admin.flushall()
     store = RedisStore(server.url, grace_seconds=0)
     publish(store, 8)
     yield store
